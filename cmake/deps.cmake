@@ -1,0 +1,31 @@
+# Debian 12 packages, each behind an alias vlm::NAME.  Static where Debian has the .a, so that the
+# program needs little more than libc; docs/architecture.md says why each is there.
+find_package(Threads REQUIRED)
+
+function(vlm_dep name header)
+    find_path(VLM_${name}_INCLUDE ${header} REQUIRED)
+    add_library(vlm_dep_${name} INTERFACE)
+    add_library(vlm::${name} ALIAS vlm_dep_${name})
+    target_include_directories(vlm_dep_${name} SYSTEM INTERFACE ${VLM_${name}_INCLUDE})
+    foreach(lib ${ARGN})
+        find_library(VLM_LIB_${lib} NAMES lib${lib}.a ${lib} REQUIRED)
+        target_link_libraries(vlm_dep_${name} INTERFACE ${VLM_LIB_${lib}})
+    endforeach()
+endfunction()
+
+vlm_dep(jsonc json-c/json.h json-c)
+vlm_dep(jpeg jpeglib.h jpeg)
+vlm_dep(png png.h png16 z)
+target_link_libraries(vlm_dep_png INTERFACE m)
+vlm_dep(webp webp/decode.h webp)
+vlm_dep(gif gif_lib.h gif)
+vlm_dep(pcre2 pcre2.h pcre2-8)
+vlm_dep(utf8proc utf8proc.h utf8proc)
+vlm_dep(edit histedit.h edit bsd tinfo)
+
+add_library(vlm_dep_threads INTERFACE)
+add_library(vlm::threads ALIAS vlm_dep_threads)
+target_link_libraries(vlm_dep_threads INTERFACE Threads::Threads)
+add_library(vlm_dep_m INTERFACE)
+add_library(vlm::m ALIAS vlm_dep_m)
+target_link_libraries(vlm_dep_m INTERFACE m)

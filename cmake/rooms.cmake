@@ -1,0 +1,17 @@
+# vlm_room(NAME LINKS ...): the static library vlm_NAME of every .c under src/NAME.
+# A kernel file's suffix names its instruction set; only that file is compiled for it.
+function(vlm_room name)
+    cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.c)
+    if(NOT sources)
+        file(WRITE ${PROJECT_BINARY_DIR}/empty_${name}.c "typedef int vlm_room_is_empty;\n")
+        set(sources ${PROJECT_BINARY_DIR}/empty_${name}.c)
+    endif()
+    add_library(vlm_${name} STATIC ${sources})
+    target_link_libraries(vlm_${name} PUBLIC vlm_flags ${ARG_LINKS})
+    foreach(source ${sources})
+        if(source MATCHES "_avx2\\.c$")
+            set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+        endif()
+    endforeach()
+endfunction()

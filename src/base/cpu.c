@@ -1,0 +1,45 @@
+#include "base/cpu.h"
+
+#include <sched.h>
+#include <string.h>
+
+vlm_cpu_level vlm_cpu_level_best(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c"))
+        return VLM_CPU_AVX2;
+#endif
+    return VLM_CPU_REFERENCE;
+}
+
+static const char *const level_names[] = {
+#define VLM_CPU_LEVEL_TEXT(name, text, needs) text,
+    VLM_CPU_LEVEL_LIST(VLM_CPU_LEVEL_TEXT)
+#undef VLM_CPU_LEVEL_TEXT
+};
+
+const char *vlm_cpu_level_name(vlm_cpu_level level)
+{
+    return level_names[level];
+}
+
+bool vlm_cpu_level_parse(const char *text, vlm_cpu_level *level)
+{
+    for (int i = 0; i < VLM_CPU_N_LEVELS; i++) {
+        if (strcmp(text, level_names[i]) != 0) continue;
+        *level = (vlm_cpu_level)i;
+        return true;
+    }
+    return false;
+}
+
+uint32_t vlm_cpu_count(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    const int n = CPU_COUNT(&set);
+    return n < 1 ? 1 : (uint32_t)n;
+}

@@ -1,0 +1,33 @@
+/* dtype.h - element types of weights and activations.  Threads: pure. */
+#ifndef VLM_TENSOR_DTYPE_H
+#define VLM_TENSOR_DTYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(enum, name in safetensors, bytes per element) */
+#define VLM_DTYPE_LIST(X)                                                                          \
+    X(F32, "F32", 4)                                                                               \
+    X(F16, "F16", 2)                                                                               \
+    X(BF16, "BF16", 2)
+
+typedef enum vlm_dtype {
+#define VLM_DTYPE_ENUM(name, text, size) VLM_DTYPE_##name,
+    VLM_DTYPE_LIST(VLM_DTYPE_ENUM)
+#undef VLM_DTYPE_ENUM
+        VLM_N_DTYPES
+} vlm_dtype;
+
+const char *vlm_dtype_name(vlm_dtype dtype);
+size_t vlm_dtype_size(vlm_dtype dtype);
+/* By the name in safetensors; false when the list has no such type. */
+bool vlm_dtype_parse(const char *name, size_t len, vlm_dtype *dtype);
+
+/* IEEE 754 binary16 and bfloat16 to float (exact) and back (round to nearest even). */
+float vlm_f16_to_f32(uint16_t bits);
+float vlm_bf16_to_f32(uint16_t bits);
+uint16_t vlm_f32_to_f16(float value);
+uint16_t vlm_f32_to_bf16(float value);
+
+#endif
