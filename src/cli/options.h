@@ -1,0 +1,221 @@
+/* options.h - the one table of all command-line options, and the values they had in one call.
+ * Every option --a-b can also be set by the environment variable VLMD_A_B; the flag wins.  The
+ * parser, the help texts and the fields of vlm_options are all made from the table.
+ * Not: what an option means; each command reads the fields it needs.
+ * Ownership: texts in vlm_options are argv's and the environment's own.  Threads: one. */
+#ifndef VLM_CLI_OPTIONS_H
+#define VLM_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cpu.h"
+#include "base/status.h"
+
+/* Commands.  X(enum, name, arguments, fewest, most, what it does) */
+#define VLM_COMMAND_LIST(X)                                                                        \
+    X(RUN, "run", "[MODEL]", 0, 1, "answer on the terminal; a chat when there is no --prompt")     \
+    X(TRACE, "trace", "MODEL", 1, 1,                                                               \
+      "write every stage of one greedy answer to a safetensors file")                              \
+    X(TOKENIZE, "tokenize", "MODEL", 1, 1, "text on stdin to a JSON array of ids, or back")        \
+    X(TEMPLATE, "template", "MODEL|FILE.jinja", 1, 1,                                              \
+      "JSON request on stdin to the rendered prompt")                                              \
+    X(INSPECT, "inspect", "MODEL", 1, 1,                                                           \
+      "architecture, tensors, parameters and memory of a model")                                   \
+    X(VERSION, "version", "", 0, 0, "print the version")                                           \
+    X(HELP, "help", "[COMMAND]", 0, 1, "print what there is, or the options of one command")
+
+typedef enum vlm_command {
+#define VLM_COMMAND_ENUM(id, name, args, least, most, help) VLM_COMMAND_##id,
+    VLM_COMMAND_LIST(VLM_COMMAND_ENUM)
+#undef VLM_COMMAND_ENUM
+        VLM_N_COMMANDS
+} vlm_command;
+
+/* Sets of commands, for the table's "taken by" and "needed by". */
+enum {
+    VLM_CMDS_NONE = 0,
+    VLM_CMDS_RUN = 1 << VLM_COMMAND_RUN,
+    VLM_CMDS_TRACE = 1 << VLM_COMMAND_TRACE,
+    VLM_CMDS_TOKENIZE = 1 << VLM_COMMAND_TOKENIZE,
+    VLM_CMDS_TEMPLATE = 1 << VLM_COMMAND_TEMPLATE,
+    VLM_CMDS_INSPECT = 1 << VLM_COMMAND_INSPECT,
+    VLM_CMDS_ANSWER = VLM_CMDS_RUN | VLM_CMDS_TRACE,    /* need pictures and a forward pass */
+    VLM_CMDS_LOAD = VLM_CMDS_ANSWER | VLM_CMDS_INSPECT, /* open a whole model */
+    VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE
+};
+
+/* Values of the choices.  X(enum, text, supported): an unsupported one is refused by its name. */
+#define VLM_OPT_DTYPE_LIST(X)                                                                      \
+    X(VLM_OPT_DTYPE_AUTO, "auto", true)                                                            \
+    X(VLM_OPT_DTYPE_F32, "f32", true)                                                              \
+    X(VLM_OPT_DTYPE_BF16, "bf16", true)                                                            \
+    X(VLM_OPT_DTYPE_F16, "f16", true)                                                              \
+    X(VLM_OPT_DTYPE_Q8, "q8", false)                                                               \
+    X(VLM_OPT_DTYPE_Q4, "q4", false)
+#define VLM_OPT_DEVICE_LIST(X)                                                                     \
+    X(VLM_OPT_DEVICE_CPU, "cpu", true)                                                             \
+    X(VLM_OPT_DEVICE_CUDA, "cuda", false)
+#define VLM_OPT_LOG_FORMAT_LIST(X)                                                                 \
+    X(VLM_OPT_LOG_FORMAT_TEXT, "text", true)                                                       \
+    X(VLM_OPT_LOG_FORMAT_JSON, "json", true)
+#define VLM_OPT_LOG_LEVEL_LIST(X)                                                                  \
+    X(VLM_OPT_LOG_LEVEL_ERROR, "error", true)                                                      \
+    X(VLM_OPT_LOG_LEVEL_WARN, "warn", true)                                                        \
+    X(VLM_OPT_LOG_LEVEL_INFO, "info", true)                                                        \
+    X(VLM_OPT_LOG_LEVEL_DEBUG, "debug", true)
+#define VLM_OPT_CHOICE_ENUM(id, text, supported) id,
+typedef enum vlm_opt_dtype { VLM_OPT_DTYPE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_dtype;
+typedef enum vlm_opt_device { VLM_OPT_DEVICE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_device;
+typedef enum vlm_opt_log_format { VLM_OPT_LOG_FORMAT_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_log_format;
+typedef enum vlm_opt_log_level { VLM_OPT_LOG_LEVEL_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_log_level;
+#undef VLM_OPT_CHOICE_ENUM
+/* The best level of this CPU, or 1 + a vlm_cpu_level, which this CPU may lack. */
+typedef enum vlm_opt_cpu_level {
+    VLM_OPT_CPU_LEVEL_AUTO,
+#define VLM_OPT_CPU_LEVEL_ENUM(name, text, needs) VLM_OPT_CPU_LEVEL_##name,
+    VLM_CPU_LEVEL_LIST(VLM_OPT_CPU_LEVEL_ENUM)
+#undef VLM_OPT_CPU_LEVEL_ENUM
+} vlm_opt_cpu_level;
+
+enum { VLM_OPTIONS_ARGS_MAX = 4, VLM_OPTION_LIST_MAX = 16 };
+
+/* Values of an option that may be given several times. */
+typedef struct vlm_option_values {
+    const char *values[VLM_OPTION_LIST_MAX];
+    size_t n;
+} vlm_option_values;
+
+/* The table.  One row per option; all rows begin (ID, field, name, letter or 0) and end (taken by,
+ * needed by, help).  Between them:
+ *   FLAG                                            bool
+ *   STRING  value's name, default or NULL           const char *
+ *   LIST    value's name, bytes of a value at most  vlm_option_values, empty at first
+ *   U32     value's name, default, min, max, what help shows as default or NULL for the number
+ *   U64     the same, uint64_t
+ *   REAL    the same, double
+ *   SIZE    the same, size_t bytes; takes KiB, MiB, GiB
+ *   CHOICE  type (its list of choices is named after it), default */
+#define VLM_OPTION_LIST(FLAG, STRING, LIST, U32, U64, REAL, SIZE, CHOICE)                          \
+    LIST(IMAGE, image, "image", 'i', "FILE", 4096, VLM_CMDS_ANSWER, VLM_CMDS_NONE,                 \
+         "picture to ask about; may be repeated")                                                  \
+    STRING(PROMPT, prompt, "prompt", 'p', "TEXT", NULL, VLM_CMDS_ANSWER, VLM_CMDS_TRACE,           \
+           "the user's text of one turn, after the pictures")                                      \
+    STRING(SYSTEM, system, "system", 0, "TEXT", NULL, VLM_CMDS_RUN, VLM_CMDS_NONE,                 \
+           "system message before the first turn")                                                 \
+    FLAG(RAW, raw, "raw", 0, VLM_CMDS_ANSWER, VLM_CMDS_NONE,                                       \
+         "the prompt is the whole text with <image> placeholders; no chat template")               \
+    U32(MAX_TOKENS, max_tokens, "max-tokens", 'n', "N", 0, 1, 1u << 24,                            \
+        "until the context is full", VLM_CMDS_ANSWER, VLM_CMDS_NONE, "longest answer, in tokens")  \
+    STRING(OUTPUT, output, "output", 'o', "FILE", NULL, VLM_CMDS_TRACE, VLM_CMDS_TRACE,            \
+           "file to write")                                                                        \
+    REAL(TEMPERATURE, temperature, "temperature", 0, "T", 0.0, 0.0, 100.0,                         \
+         "the model's, 0 without sampling", VLM_CMDS_RUN, VLM_CMDS_NONE,                           \
+         "0 takes the likeliest token, more draws more freely")                                    \
+    U32(TOP_K, top_k, "top-k", 0, "K", 0, 0, 1u << 24, "the model's", VLM_CMDS_RUN, VLM_CMDS_NONE, \
+        "draw from the K likeliest tokens; 0: all")                                                \
+    REAL(TOP_P, top_p, "top-p", 0, "P", 1.0, 0.0, 1.0, "the model's", VLM_CMDS_RUN, VLM_CMDS_NONE, \
+         "draw from the likeliest tokens that have P of the probability together")                 \
+    REAL(MIN_P, min_p, "min-p", 0, "P", 0.0, 0.0, 1.0, "the model's", VLM_CMDS_RUN, VLM_CMDS_NONE, \
+         "leave out tokens less likely than P times the likeliest")                                \
+    U64(SEED, seed, "seed", 0, "N", 0, 0, UINT64_MAX, NULL, VLM_CMDS_RUN, VLM_CMDS_NONE,           \
+        "the same seed draws the same answer")                                                     \
+    REAL(REPETITION_PENALTY, repetition_penalty, "repetition-penalty", 0, "X", 1.0, 0.01, 100.0,   \
+         "the model's", VLM_CMDS_RUN, VLM_CMDS_NONE,                                               \
+         "divide the logits of tokens seen before, prompt included; 1: off")                       \
+    REAL(FREQUENCY_PENALTY, frequency_penalty, "frequency-penalty", 0, "X", 0.0, -2.0, 2.0, NULL,  \
+         VLM_CMDS_RUN, VLM_CMDS_NONE, "lower a token's logit by X for each time it was answered")  \
+    REAL(PRESENCE_PENALTY, presence_penalty, "presence-penalty", 0, "X", 0.0, -2.0, 2.0, NULL,     \
+         VLM_CMDS_RUN, VLM_CMDS_NONE, "lower a token's logit by X once it was answered")           \
+    LIST(STOP, stop, "stop", 0, "TEXT", 256, VLM_CMDS_RUN, VLM_CMDS_NONE,                          \
+         "end the answer before this text; may be repeated")                                       \
+    FLAG(IGNORE_EOS, ignore_eos, "ignore-eos", 0, VLM_CMDS_RUN, VLM_CMDS_NONE,                     \
+         "go on after the end of the answer, to --max-tokens")                                     \
+    FLAG(TIMINGS, timings, "timings", 0, VLM_CMDS_RUN, VLM_CMDS_NONE,                              \
+         "print tokens and times to stderr after each answer")                                     \
+    FLAG(DECODE, decode, "decode", 0, VLM_CMDS_TOKENIZE, VLM_CMDS_NONE,                            \
+         "JSON array of ids on stdin to text")                                                     \
+    FLAG(NO_SPECIAL, no_special, "no-special", 0, VLM_CMDS_TOKENIZE, VLM_CMDS_NONE,                \
+         "add no special tokens; with --decode, drop them")                                        \
+    FLAG(PLAIN, plain, "plain", 0, VLM_CMDS_TOKENIZE, VLM_CMDS_NONE,                               \
+         "take special-token strings in the text as plain text")                                   \
+    FLAG(JSON, json, "json", 0, VLM_CMDS_INSPECT, VLM_CMDS_NONE, "print one JSON object")          \
+    CHOICE(DTYPE, dtype, "dtype", 0, vlm_opt_dtype, VLM_OPT_DTYPE_AUTO, VLM_CMDS_LOAD,             \
+           VLM_CMDS_NONE, "weights: auto is as stored")                                            \
+    U32(THREADS, threads, "threads", 0, "N", 0, 0, 256, "0: one per CPU", VLM_CMDS_ANSWER,         \
+        VLM_CMDS_NONE, "threads that compute")                                                     \
+    CHOICE(DEVICE, device, "device", 0, vlm_opt_device, VLM_OPT_DEVICE_CPU, VLM_CMDS_LOAD,         \
+           VLM_CMDS_NONE, "where to compute")                                                      \
+    U32(CTX, ctx, "ctx", 0, "N", 0, 0, 1u << 24, "0: the model's", VLM_CMDS_LOAD, VLM_CMDS_NONE,   \
+        "longest context, in tokens")                                                              \
+    CHOICE(CPU_LEVEL, cpu_level, "cpu-level", 0, vlm_opt_cpu_level, VLM_OPT_CPU_LEVEL_AUTO,        \
+           VLM_CMDS_ANSWER, VLM_CMDS_NONE, "kernels: auto is the best that this CPU has")          \
+    SIZE(MAX_IMAGE_BYTES, max_image_bytes, "max-image-bytes", 0, "SIZE", (size_t)20 << 20, 1,      \
+         (size_t)1 << 40, "20MiB", VLM_CMDS_ANSWER, VLM_CMDS_NONE, "largest picture file")         \
+    U64(MAX_IMAGE_PIXELS, max_image_pixels, "max-image-pixels", 0, "N", 1u << 26, 1, 1u << 30,     \
+        NULL, VLM_CMDS_ANSWER, VLM_CMDS_NONE, "largest picture, in pixels")                        \
+    U32(MAX_IMAGE_SIDE, max_image_side, "max-image-side", 0, "N", 16384, 1, 65535, NULL,           \
+        VLM_CMDS_ANSWER, VLM_CMDS_NONE, "longest side of a picture, in pixels")                    \
+    U32(MAX_JPEG_SCANS, max_jpeg_scans, "max-jpeg-scans", 0, "N", 200, 1, 100000, NULL,            \
+        VLM_CMDS_ANSWER, VLM_CMDS_NONE, "most scans of a progressive JPEG")                        \
+    CHOICE(LOG_FORMAT, log_format, "log-format", 0, vlm_opt_log_format, VLM_OPT_LOG_FORMAT_TEXT,   \
+           VLM_CMDS_ALL, VLM_CMDS_NONE, "lines on stderr")                                         \
+    CHOICE(LOG_LEVEL, log_level, "log-level", 0, vlm_opt_log_level, VLM_OPT_LOG_LEVEL_WARN,        \
+           VLM_CMDS_ALL, VLM_CMDS_NONE, "least important line that is printed")
+
+#define VLM_OPTION_ENUM(ID, ...) VLM_OPTION_##ID,
+typedef enum vlm_option {
+    VLM_OPTION_LIST(VLM_OPTION_ENUM, VLM_OPTION_ENUM, VLM_OPTION_ENUM, VLM_OPTION_ENUM,
+                    VLM_OPTION_ENUM, VLM_OPTION_ENUM, VLM_OPTION_ENUM, VLM_OPTION_ENUM)
+        VLM_N_OPTIONS
+} vlm_option;
+#undef VLM_OPTION_ENUM
+
+/* bool raw; const char *prompt; vlm_option_values image; uint32_t max_tokens; ... */
+typedef struct vlm_options {
+#define VLM_OPTION_FLAG(ID, field, ...) bool field;
+#define VLM_OPTION_STRING(ID, field, ...) const char *field;
+#define VLM_OPTION_VALUES(ID, field, ...) vlm_option_values field;
+#define VLM_OPTION_U32(ID, field, ...) uint32_t field;
+#define VLM_OPTION_U64(ID, field, ...) uint64_t field;
+#define VLM_OPTION_REAL(ID, field, ...) double field;
+#define VLM_OPTION_SIZE(ID, field, ...) size_t field;
+#define VLM_OPTION_CHOICE(ID, field, name, letter, type, ...) type field;
+    VLM_OPTION_LIST(VLM_OPTION_FLAG, VLM_OPTION_STRING, VLM_OPTION_VALUES, VLM_OPTION_U32,
+                    VLM_OPTION_U64, VLM_OPTION_REAL, VLM_OPTION_SIZE, VLM_OPTION_CHOICE)
+#undef VLM_OPTION_FLAG
+#undef VLM_OPTION_STRING
+#undef VLM_OPTION_VALUES
+#undef VLM_OPTION_U32
+#undef VLM_OPTION_U64
+#undef VLM_OPTION_REAL
+#undef VLM_OPTION_SIZE
+#undef VLM_OPTION_CHOICE
+    vlm_command command;
+    const char *args[VLM_OPTIONS_ARGS_MAX]; /* what is no option: args[0] is MODEL */
+    size_t n_args;
+    bool help;                 /* --help was given; nothing else was checked */
+    bool given[VLM_N_OPTIONS]; /* set by a flag or the environment, not the default */
+} vlm_options;
+
+const char *vlm_command_name(vlm_command command);
+/* False when the text names no command. */
+bool vlm_command_parse(const char *text, vlm_command *command);
+
+/* As getenv; tests put their own. */
+typedef const char *vlm_env_fn(const char *name);
+
+/* Read argv[1..argc): the words after `vlmd COMMAND` (argv[0] is skipped).
+ * INVALID_ARGUMENT, naming the option, for an unknown option, a bad or missing value, an option the
+ * command needs or a wrong number of arguments; UNIMPLEMENTED for a choice not supported yet. */
+VLM_MUST_USE vlm_status vlm_options_parse(vlm_command command, int argc, char *const *argv,
+                                          vlm_env_fn *env, vlm_options *out, vlm_error *err);
+
+/* Append the text of `vlmd help` or of `vlmd COMMAND --help`. */
+VLM_MUST_USE vlm_status vlm_options_help(vlm_buf *text, vlm_error *err);
+VLM_MUST_USE vlm_status vlm_options_help_command(vlm_command command, vlm_buf *text,
+                                                 vlm_error *err);
+
+#endif
