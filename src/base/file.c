@@ -45,7 +45,7 @@ vlm_status vlm_map_open(const char *path, const char *name, vlm_map *map, vlm_er
 {
     *map = (vlm_map){0};
     int fd;
-    size_t len;
+    size_t len = 0;
     VLM_TRY(open_regular(path, name, &fd, &len, err));
     vlm_status status = VLM_OK;
     if (len > 0) {
@@ -100,7 +100,7 @@ vlm_status vlm_file_read(const char *path, const char *name, size_t len_max, vlm
 {
     vlm_buf_init(buf, len_max);
     int fd;
-    size_t len;
+    size_t len = 0;
     VLM_TRY(open_regular(path, name, &fd, &len, err));
     vlm_status status;
     if (len > len_max)
