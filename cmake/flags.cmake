@@ -23,9 +23,9 @@ target_compile_options(vlm_flags INTERFACE
     -Wstrict-prototypes -Wmissing-prototypes -Werror -fno-math-errno -ffp-contract=off
     -fvisibility=hidden -fstack-protector-strong -fstack-clash-protection>)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    target_compile_options(vlm_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:-fcf-protection>)
+    target_compile_options(vlm_flags INTERFACE -fcf-protection)
 endif()
-target_link_options(vlm_flags INTERFACE -Wl,-z,relro,-z,now,--gc-sections)
+target_link_options(vlm_flags INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack,--gc-sections)
 target_compile_options(vlm_flags INTERFACE -ffunction-sections -fdata-sections)
 
 if(VLM_SANITIZE)
@@ -34,7 +34,7 @@ if(VLM_SANITIZE)
     target_link_options(vlm_flags INTERFACE -fsanitize=${VLM_SANITIZE})
 else()
     target_compile_options(vlm_flags INTERFACE
-        $<$<AND:$<COMPILE_LANGUAGE:C>,$<CONFIG:Release>>:-D_FORTIFY_SOURCE=2>)
+        $<$<AND:$<COMPILE_LANGUAGE:C>,$<CONFIG:Release>>:-D_FORTIFY_SOURCE=3>)
 endif()
 if(VLM_FUZZ)
     target_compile_options(vlm_flags INTERFACE -fsanitize=fuzzer-no-link)

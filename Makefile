@@ -1,0 +1,43 @@
+# The front door.  `make help` says what there is; CMake and Ninja do the work.
+BUILD := build
+PREFIX ?= /usr/local
+# Debian's own Python, which sees Debian's python3-* packages; any with pytest, numpy and Pillow.
+PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
+export PYTHON
+
+.DEFAULT_GOAL := build
+.PHONY: build deps demo test lint fuzz bench install clean help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+build: ## the program, at build/vlmd (default)
+	@tools/deps.sh --check build
+	@tools/build.sh release vlmd
+
+deps: ## install the Debian packages that building needs (root or sudo)
+	@tools/deps.sh build
+
+demo: deps build ## install packages, build, and ask the built-in model about a picture
+	@tools/demo.sh
+
+test: ## install packages, build all ways, lint, unit tests, fuzz targets, end-to-end tests
+	@tools/deps.sh build test
+	@tools/test.sh
+
+lint: ## format, includes, headers alone, banned functions, sizes, clang-tidy
+	@tools/deps.sh --check build test
+	@tools/lint.sh
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (default 600), two at a time
+	@tools/deps.sh --check build test
+	@tools/fuzz.sh $(or $(FUZZ_SECONDS),600)
+
+bench: build ## speeds of this machine
+	@$(PYTHON) bench/bench.py $(BUILD)/vlmd
+
+install: build ## to PREFIX (default /usr/local), stripped
+	@cmake --install $(BUILD) --prefix $(PREFIX) --strip --component program
+
+clean: ## remove all build folders
+	@rm -rf build build-asan build-tsan build-fuzz

@@ -1,0 +1,50 @@
+#!/bin/sh
+# lint.sh: every check of the source that needs no running program.  Goes on after a failure, so
+# that one run shows all; exit 1 when any failed.
+set -u
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+n_failed=0
+n_passed=0
+
+step() {
+    name=$1
+    shift
+    if "$@"; then
+        n_passed=$((n_passed + 1))
+    else
+        echo "lint: $name failed" >&2
+        n_failed=$((n_failed + 1))
+    fi
+}
+
+sources() {
+    git ls-files -co --exclude-standard -- '*.c' '*.h' | while read -r f; do [ -f "$f" ] && echo "$f"; done
+}
+
+check_format() {
+    sources | xargs -P 2 -n 40 clang-format --dry-run -Werror
+}
+
+# Each header in a file of its own, with every warning.
+check_headers() {
+    sources | grep '^src/.*\.h$' | xargs -P 2 -I{} gcc -std=c17 -D_GNU_SOURCE -Isrc -Wall -Wextra \
+        -Wpedantic -Wconversion -Werror -fsyntax-only -x c {}
+}
+
+check_scripts() {
+    git ls-files -co --exclude-standard -- '*.sh' .ci/run | while read -r f; do
+        [ ! -f "$f" ] || bash -n "$f" || exit 1
+    done && git ls-files -co --exclude-standard -- '*.py' | while read -r f; do
+        [ ! -f "$f" ] || "$PYTHON" -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" || exit 1
+    done
+}
+
+step "source text" "$PYTHON" tools/check_source.py
+step "format" check_format
+step "headers alone" check_headers
+step "scripts" check_scripts
+[ -f build/compile_commands.json ] || cmake --preset release >/dev/null
+step "clang-tidy" "$PYTHON" tools/tidy.py build
+echo "lint: $n_passed passed, $n_failed failed"
+[ $n_failed = 0 ]
