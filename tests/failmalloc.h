@@ -4,7 +4,8 @@
  * failmalloc_again() arms the n-th allocation from now; it returns false once a whole round passed
  * in which fewer than n allocations were made.  failmalloc_off() ends the armed stretch early, so
  * that asserts and clean-up of the test itself are not hit.
- * Under a sanitizer the allocator cannot be replaced: FAILMALLOC_AVAILABLE is 0 and tests say so. */
+ * Under a sanitizer the allocator cannot be replaced: FAILMALLOC_AVAILABLE is 0 and tests say so.
+ */
 #ifndef VLM_TESTS_FAILMALLOC_H
 #define VLM_TESTS_FAILMALLOC_H
 

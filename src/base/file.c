@@ -104,8 +104,7 @@ vlm_status vlm_file_read(const char *path, const char *name, size_t len_max, vlm
     VLM_TRY(open_regular(path, name, &fd, &len, err));
     vlm_status status;
     if (len > len_max)
-        status =
-            vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "%s: larger than %zu bytes", name, len_max);
+        status = vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "%s: larger than %zu bytes", name, len_max);
     else
         status = vlm_fd_read(fd, name, len_max, buf, err);
     close(fd);

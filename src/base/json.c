@@ -51,7 +51,8 @@ static vlm_status scan_string(scan *s, vlm_error *err)
     s->pos++;
     if (!has_nul) return VLM_OK;
     size_t next = s->pos;
-    while (next < s->len && strchr(" \t\r\n", s->text[next]) != NULL && s->text[next] != '\0') next++;
+    while (next < s->len && strchr(" \t\r\n", s->text[next]) != NULL && s->text[next] != '\0')
+        next++;
     if (next < s->len && s->text[next] == ':') s->key_has_nul = true;
     return VLM_OK;
 }
@@ -104,7 +105,8 @@ static vlm_status scan_word(scan *s, vlm_error *err)
     const bool literal = (n == 4 && memcmp(p, "true", 4) == 0) ||
                          (n == 4 && memcmp(p, "null", 4) == 0) ||
                          (n == 5 && memcmp(p, "false", 5) == 0);
-    if (!literal && !is_number(p, n)) return bad(s, "neither a number nor true, false or null", err);
+    if (!literal && !is_number(p, n))
+        return bad(s, "neither a number nor true, false or null", err);
     s->pos += n;
     return VLM_OK;
 }
@@ -234,10 +236,12 @@ vlm_status vlm_json_parse(const char *text, size_t len, const vlm_json_limits *l
 {
     *doc = NULL;
     if (len > limits->len_max || len > INT_MAX)
-        return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "JSON: longer than %zu bytes", limits->len_max);
+        return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "JSON: longer than %zu bytes",
+                        limits->len_max);
     const size_t bad_at = vlm_utf8_first_bad(text, len);
     if (bad_at < len)
-        return vlm_fail_at(err, VLM_INVALID_ARGUMENT, bad_at, "JSON: not UTF-8 at byte %zu", bad_at);
+        return vlm_fail_at(err, VLM_INVALID_ARGUMENT, bad_at, "JSON: not UTF-8 at byte %zu",
+                           bad_at);
 
     scan s = {.text = text, .len = len};
     VLM_TRY(scan_text(&s, limits, err));

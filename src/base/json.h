@@ -20,7 +20,7 @@ typedef struct json_object vlm_json; /* opaque: a node; NULL is JSON null or an 
 typedef enum vlm_json_type {
     VLM_JSON_NULL,
     VLM_JSON_BOOL,
-    VLM_JSON_INT,    /* written without '.' and exponent; see vlm_json_int_fits */
+    VLM_JSON_INT, /* written without '.' and exponent; see vlm_json_int_fits */
     VLM_JSON_DOUBLE,
     VLM_JSON_STRING,
     VLM_JSON_ARRAY,
@@ -71,7 +71,8 @@ const vlm_json *vlm_json_get(const vlm_json *node, const char *key);
 /* True also for a member that is null. */
 bool vlm_json_has(const vlm_json *node, const char *key);
 
-/* for (vlm_json_iter it = vlm_json_iter_begin(obj); vlm_json_iter_next(&it);) { it.key, it.value } */
+/* for (vlm_json_iter it = vlm_json_iter_begin(obj); vlm_json_iter_next(&it);) { it.key, it.value }
+ */
 typedef struct vlm_json_iter {
     const char *key; /* NUL-terminated UTF-8 */
     const vlm_json *value;

@@ -46,7 +46,8 @@ static inline void cpu_relax(void)
 static void work(vlm_pool *pool, uint32_t thread_idx)
 {
     for (;;) {
-        const size_t begin = atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed);
+        const size_t begin =
+            atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed);
         if (begin >= pool->n) return;
         const size_t end = pool->n - begin < pool->grain ? pool->n : begin + pool->grain;
         pool->fn(pool->ctx, begin, end, thread_idx);

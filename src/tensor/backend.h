@@ -32,10 +32,10 @@ typedef struct vlm_weight {
 
 /* X(enum, name in config.json) : Transformers, activations.ACT2FN */
 #define VLM_ACT_LIST(X)                                                                            \
-    X(GELU, "gelu")                     /* x/2 (1 + erf(x/sqrt 2)) */                              \
-    X(GELU_TANH, "gelu_pytorch_tanh")   /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */        \
-    X(QUICK_GELU, "quick_gelu")         /* x sigmoid(1.702 x) */                                   \
-    X(SILU, "silu")                     /* x sigmoid(x) */                                         \
+    X(GELU, "gelu")                   /* x/2 (1 + erf(x/sqrt 2)) */                                \
+    X(GELU_TANH, "gelu_pytorch_tanh") /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */          \
+    X(QUICK_GELU, "quick_gelu")       /* x sigmoid(1.702 x) */                                     \
+    X(SILU, "silu")                   /* x sigmoid(x) */                                           \
     X(RELU, "relu")
 
 typedef enum vlm_act {
@@ -121,8 +121,8 @@ typedef struct vlm_backend_ops {
     /* Patches of an image: pixels [channels, height, width] to rows
      * y [(height/patch)*(width/patch), channels*patch*patch], each row in the order (channel, row,
      * column) of a convolution's weight; pixels beyond the last whole patch are left out. */
-    void (*im2col)(vlm_backend *b, float *y, const float *pixels, uint32_t channels, uint32_t height,
-                   uint32_t width, uint32_t patch);
+    void (*im2col)(vlm_backend *b, float *y, const float *pixels, uint32_t channels,
+                   uint32_t height, uint32_t width, uint32_t patch);
 
     /* Index of the largest of x [n], the lowest on ties; NaN never wins. */
     uint32_t (*argmax)(vlm_backend *b, const float *x, uint32_t n);
