@@ -13,7 +13,6 @@ function(vlm_dep name header)
     endforeach()
 endfunction()
 
-vlm_dep(jsonc json-c/json.h json-c)
 vlm_dep(jpeg jpeglib.h jpeg)
 vlm_dep(png png.h png16 z)
 target_link_libraries(vlm_dep_png INTERFACE m)

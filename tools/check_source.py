@@ -20,7 +20,6 @@ ROOMS = {
 }
 # A library is known to one room (or one file) alone.
 LIBRARIES = {
-    "json-c/": "src/base/json.c",
     "jpeglib.h": "src/image/", "jerror.h": "src/image/", "png.h": "src/image/", "zlib.h": "src/image/",
     "webp/": "src/image/", "gif_lib.h": "src/image/",
     "pcre2.h": "src/text/", "utf8proc.h": "src/text/",

@@ -1,11 +1,9 @@
 #include "base/json.h"
 
-#include <json-c/json.h>
-#include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_node.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -16,226 +14,361 @@ const vlm_json_limits vlm_json_limits_default = {
 const vlm_json_limits vlm_json_limits_large = {
     .len_max = (size_t)256 << 20, .depth_max = 64, .nodes_max = 20000000};
 
-struct vlm_json_doc {
-    struct json_object *root;
-};
+/* A container that is still open: its items, or keys and values in turn, lie in parser.nodes from
+ * start on until it closes. */
+typedef struct open_container {
+    bool is_object;
+    size_t start;
+} open_container;
 
-/* What one pass over the text learns before json-c may allocate anything for it. */
-typedef struct scan {
-    const char *text;
-    size_t len, pos, depth, depth_max_seen, n_nodes, n_members;
-    bool key_has_nul;
-} scan;
+typedef struct parser {
+    char *text; /* text[len] is NUL; strings are resolved where they lie, behind pos */
+    size_t len, pos;
+    const vlm_json_limits *limits;
+    vlm_arena *arena;
+    vlm_json *nodes;
+    size_t n_nodes, nodes_cap;
+    size_t n_values; /* values and keys seen so far */
+    open_container open[DEPTH_CAP];
+    size_t depth;
+} parser;
 
-static vlm_status bad(const scan *s, const char *what, vlm_error *err)
+static vlm_status bad(const parser *p, const char *what, vlm_error *err)
 {
-    return vlm_fail_at(err, VLM_INVALID_ARGUMENT, s->pos, "JSON: %s at byte %zu", what, s->pos);
+    return vlm_fail_at(err, VLM_INVALID_ARGUMENT, p->pos, "JSON: %s at byte %zu", what, p->pos);
 }
 
-/* From the opening quote to behind the closing one. */
-static vlm_status scan_string(scan *s, vlm_error *err)
+static char peek(const parser *p)
 {
-    bool has_nul = false;
-    s->pos++;
+    return p->text[p->pos];
+}
+
+static void skip_space(parser *p)
+{
     for (;;) {
-        if (s->pos >= s->len) return bad(s, "unterminated string", err);
-        const unsigned char c = (unsigned char)s->text[s->pos];
-        if (c == '"') break;
-        if (c < 0x20) return bad(s, "control character in a string", err);
-        if (c == '\\') {
-            if (s->len - s->pos >= 6 && memcmp(s->text + s->pos, "\\u0000", 6) == 0) has_nul = true;
-            s->pos++;
-        }
-        s->pos++;
+        const char c = peek(p);
+        if (c != ' ' && c != '\t' && c != '\n' && c != '\r') return;
+        p->pos++;
     }
-    s->pos++;
-    if (!has_nul) return VLM_OK;
-    size_t next = s->pos;
-    while (next < s->len && strchr(" \t\r\n", s->text[next]) != NULL && s->text[next] != '\0')
-        next++;
-    if (next < s->len && s->text[next] == ':') s->key_has_nul = true;
+}
+
+static vlm_status push(parser *p, vlm_json node, vlm_error *err)
+{
+    if (++p->n_values > p->limits->nodes_max)
+        return vlm_fail_at(err, VLM_RESOURCE_EXHAUSTED, p->pos,
+                           "JSON: more than %zu values and keys", p->limits->nodes_max);
+    if (!vlm_grow((void **)&p->nodes, &p->nodes_cap, p->n_nodes + 1, SIZE_MAX, sizeof *p->nodes))
+        return vlm_fail_memory(err, "JSON");
+    p->nodes[p->n_nodes++] = node;
     return VLM_OK;
 }
 
-static size_t word_len(const scan *s)
+/* The code unit of four hexadecimal digits, -1 when they are not. */
+static long hex4(const char *digits)
 {
-    size_t n = 0;
-    while (s->pos + n < s->len) {
-        const char c = s->text[s->pos + n];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              c == '+' || c == '-' || c == '.'))
-            break;
-        n++;
+    long unit = 0;
+    for (int i = 0; i < 4; i++) {
+        const char c = digits[i];
+        const int digit = c >= '0' && c <= '9'   ? c - '0'
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                 : -1;
+        if (digit < 0) return -1; /* the NUL at the end too */
+        unit = unit * 16 + digit;
     }
-    return n;
+    return unit;
 }
 
-/* RFC 8259 section 6; json-c also takes 01, 1. and NaN. */
-static bool is_number(const char *p, size_t n)
+static bool is_low_surrogate(long unit)
 {
-    size_t i = 0;
-    if (i < n && p[i] == '-') i++;
-    if (i >= n) return false;
-    if (p[i] == '0') {
-        i++;
-    } else {
-        if (p[i] < '1' || p[i] > '9') return false;
-        while (i < n && p[i] >= '0' && p[i] <= '9') i++;
-    }
-    if (i < n && p[i] == '.') {
-        const size_t digits = ++i;
-        while (i < n && p[i] >= '0' && p[i] <= '9') i++;
-        if (i == digits) return false;
-    }
-    if (i < n && (p[i] == 'e' || p[i] == 'E')) {
-        i++;
-        if (i < n && (p[i] == '+' || p[i] == '-')) i++;
-        const size_t digits = i;
-        while (i < n && p[i] >= '0' && p[i] <= '9') i++;
-        if (i == digits) return false;
-    }
-    return i == n;
+    return unit >= 0xDC00 && unit <= 0xDFFF;
 }
 
-static vlm_status scan_word(scan *s, vlm_error *err)
+/* "\uXXXX", with the second half of a surrogate pair; pos is at the 'u'.  Advances *out. */
+static vlm_status unicode_escape(parser *p, char **out, vlm_error *err)
 {
-    const char *p = s->text + s->pos;
-    const size_t n = word_len(s);
-    if (n == 0) return bad(s, "unexpected character", err);
-    const bool literal = (n == 4 && memcmp(p, "true", 4) == 0) ||
-                         (n == 4 && memcmp(p, "null", 4) == 0) ||
-                         (n == 5 && memcmp(p, "false", 5) == 0);
-    if (!literal && !is_number(p, n))
-        return bad(s, "neither a number nor true, false or null", err);
-    s->pos += n;
-    return VLM_OK;
-}
-
-static vlm_status scan_text(scan *s, const vlm_json_limits *limits, vlm_error *err)
-{
-    const size_t depth_max = limits->depth_max < DEPTH_CAP ? limits->depth_max : DEPTH_CAP;
-    while (s->pos < s->len) {
-        switch (s->text[s->pos]) {
-        case ' ':
-        case '\t':
-        case '\r':
-        case '\n':
-        case ',': s->pos++; continue;
-        case ':':
-            s->n_members++;
-            s->pos++;
-            continue;
-        case '}':
-        case ']':
-            if (s->depth == 0) return bad(s, "unexpected bracket", err);
-            s->depth--;
-            s->pos++;
-            continue;
-        case '{':
-        case '[':
-            if (++s->depth > depth_max)
-                return vlm_fail_at(err, VLM_INVALID_ARGUMENT, s->pos,
-                                   "JSON: nested deeper than %zu at byte %zu", depth_max, s->pos);
-            s->pos++;
-            break;
-        case '"': VLM_TRY(scan_string(s, err)); break;
-        default: VLM_TRY(scan_word(s, err)); break;
-        }
-        if (++s->n_nodes > limits->nodes_max)
-            return vlm_fail_at(err, VLM_RESOURCE_EXHAUSTED, s->pos,
-                               "JSON: more than %zu values and keys", limits->nodes_max);
-    }
-    if (s->depth > 0) return bad(s, "end of text inside an object or array", err);
-    if (s->key_has_nul) return bad(s, "a key holds a NUL character", err);
-    return VLM_OK;
-}
-
-/* json-c silently keeps the last of two equal keys, so a tree with fewer members than the text has
- * colons had duplicates.  Walks without recursion. */
-static vlm_status count_members(struct json_object *root, size_t *n_members, vlm_error *err)
-{
-    struct json_object **stack = NULL;
-    size_t cap = 0, n = 0;
-    vlm_status status = VLM_OK;
-    *n_members = 0;
-    if (root != NULL) {
-        if (!vlm_grow((void **)&stack, &cap, 1, SIZE_MAX, sizeof(struct json_object *)))
-            return vlm_fail_memory(err, "JSON");
-        stack[n++] = root;
-    }
-    while (n > 0) {
-        struct json_object *node = stack[--n];
-        const bool is_object = json_object_is_type(node, json_type_object);
-        const size_t len = is_object ? (size_t)json_object_object_length(node)
-                           : json_object_is_type(node, json_type_array)
-                               ? json_object_array_length(node)
-                               : 0;
-        if (len == 0) continue;
-        if (!vlm_grow((void **)&stack, &cap, n + len, SIZE_MAX, sizeof(struct json_object *))) {
-            status = vlm_fail_memory(err, "JSON");
-            break;
-        }
-        if (is_object) {
-            *n_members += len;
-            for (struct lh_entry *e = json_object_get_object(node)->head; e != NULL; e = e->next) {
-                struct json_object *child = lh_entry_v(e);
-                if (json_object_is_type(child, json_type_object) ||
-                    json_object_is_type(child, json_type_array))
-                    stack[n++] = child;
-            }
+    const long unit = hex4(p->text + p->pos + 1);
+    if (unit < 0) return bad(p, "bad escape", err);
+    p->pos += 5;
+    uint32_t cp = (uint32_t)unit;
+    if (unit >= 0xD800 && unit <= 0xDFFF) {
+        const bool high = unit < 0xDC00 && peek(p) == '\\' && p->text[p->pos + 1] == 'u';
+        const long low = high ? hex4(p->text + p->pos + 2) : -1;
+        if (is_low_surrogate(low)) {
+            p->pos += 6;
+            cp = 0x10000u + (((uint32_t)unit - 0xD800u) << 10) + ((uint32_t)low - 0xDC00u);
         } else {
-            for (size_t i = 0; i < len; i++) {
-                struct json_object *child = json_object_array_get_idx(node, i);
-                if (json_object_is_type(child, json_type_object) ||
-                    json_object_is_type(child, json_type_array))
-                    stack[n++] = child;
-            }
+            cp = VLM_UTF8_REPLACEMENT;
         }
     }
-    free(stack);
-    return status;
+    *out += vlm_utf8_encode(cp, *out);
+    return VLM_OK;
 }
 
-static vlm_status run_tokener(const char *text, size_t len, struct json_object **root,
-                              vlm_error *err)
+static vlm_status escape(parser *p, char **out, vlm_error *err)
 {
-    struct json_tokener *tok = json_tokener_new_ex(DEPTH_CAP + 2);
-    if (tok == NULL) return vlm_fail_memory(err, "JSON");
-    json_tokener_set_flags(tok, JSON_TOKENER_STRICT);
-    *root = json_tokener_parse_ex(tok, text, (int)len);
-    enum json_tokener_error code = json_tokener_get_error(tok);
-    size_t end = json_tokener_get_parse_end(tok);
-    if (code == json_tokener_continue) {
-        /* A number at the very end is complete only once something follows it. */
-        struct json_object *rest = json_tokener_parse_ex(tok, "\n", 1);
-        code = json_tokener_get_error(tok);
-        if (code == json_tokener_success) *root = rest;
-        end = len;
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char c = peek(p);
+    if (c == 'u') return unicode_escape(p, out, err);
+    const char *found = c == '\0' ? NULL : strchr(from, c);
+    if (found == NULL) return bad(p, "bad escape", err);
+    *(*out)++ = to[found - from];
+    p->pos++;
+    return VLM_OK;
+}
+
+/* pos is at the opening quote, afterwards behind the closing one.  The text of a string, its
+ * escapes resolved, is never longer than its source, so it is written over it, and a NUL over the
+ * quote. */
+static vlm_status parse_string(parser *p, vlm_json *node, vlm_error *err)
+{
+    const size_t start = ++p->pos;
+    char *out = p->text + start;
+    for (;;) {
+        const unsigned char c = (unsigned char)peek(p);
+        if (c == '"') break;
+        if (c == '\\') {
+            p->pos++;
+            VLM_TRY(escape(p, &out, err));
+        } else if (c >= 0x20) {
+            *out++ = (char)c;
+            p->pos++;
+        } else {
+            return bad(
+                p, p->pos == p->len ? "unterminated string" : "control character in a string", err);
+        }
     }
-    json_tokener_free(tok);
-    if (code == json_tokener_success) {
-        while (end < len && strchr(" \t\r\n", text[end]) != NULL && text[end] != '\0') end++;
-        if (end == len) return VLM_OK;
+    p->pos++;
+    *out = '\0';
+    *node = (vlm_json){.type = VLM_JSON_STRING,
+                       .len = (uint32_t)(out - (p->text + start)),
+                       .as.string = p->text + start};
+    return VLM_OK;
+}
+
+static size_t skip_digits(const char *text, size_t i)
+{
+    while (text[i] >= '0' && text[i] <= '9') i++;
+    return i;
+}
+
+/* Length of the number at text as RFC 8259 section 6 spells it, 0 when there is none. */
+static size_t number_len(const char *text, bool *is_int)
+{
+    *is_int = true;
+    size_t i = text[0] == '-' ? 1 : 0;
+    const size_t whole = i;
+    i = skip_digits(text, i);
+    if (i == whole || (text[whole] == '0' && i > whole + 1)) return 0;
+    if (text[i] == '.') {
+        *is_int = false;
+        const size_t fraction = ++i;
+        i = skip_digits(text, i);
+        if (i == fraction) return 0;
     }
-    json_object_put(*root);
-    *root = NULL;
-    if (code == json_tokener_continue)
-        return vlm_fail_at(err, VLM_INVALID_ARGUMENT, len, "JSON: the text ends too early");
-#ifdef JSON_TOKENER_HAS_ERROR_MEMORY
-    if (code == json_tokener_error_memory) return vlm_fail_memory(err, "JSON");
-#endif
-    if (code == json_tokener_success)
-        return vlm_fail_at(err, VLM_INVALID_ARGUMENT, end, "JSON: text after the value at byte %zu",
-                           end);
-    return vlm_fail_at(err, VLM_INVALID_ARGUMENT, end, "JSON: %s at byte %zu",
-                       json_tokener_error_desc(code), end);
+    if (text[i] == 'e' || text[i] == 'E') {
+        *is_int = false;
+        i++;
+        if (text[i] == '+' || text[i] == '-') i++;
+        const size_t exponent = i;
+        i = skip_digits(text, i);
+        if (i == exponent) return 0;
+    }
+    return i;
+}
+
+static bool int_value(const char *text, size_t len, int64_t *out)
+{
+    const bool negative = text[0] == '-';
+    int64_t value = 0;
+    for (size_t i = negative ? 1 : 0; i < len; i++) {
+        const int digit = text[i] - '0';
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, negative ? -digit : digit, &value))
+            return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool is_word(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+' ||
+           c == '-' || c == '.';
+}
+
+/* A number, true, false or null. */
+static vlm_status parse_word(parser *p, vlm_json *node, vlm_error *err)
+{
+    const char *word = p->text + p->pos;
+    size_t len = 0;
+    while (is_word(word[len])) len++;
+    if (len == 0) return bad(p, "unexpected character", err);
+    bool is_int;
+    if (len == 4 && memcmp(word, "null", 4) == 0) {
+        *node = (vlm_json){.type = VLM_JSON_NULL};
+    } else if (len == 4 && memcmp(word, "true", 4) == 0) {
+        *node = (vlm_json){.type = VLM_JSON_BOOL, .as.boolean = true};
+    } else if (len == 5 && memcmp(word, "false", 5) == 0) {
+        *node = (vlm_json){.type = VLM_JSON_BOOL, .as.boolean = false};
+    } else if (number_len(word, &is_int) == len) {
+        *node = (vlm_json){.type = is_int ? VLM_JSON_INT : VLM_JSON_DOUBLE};
+        node->int_fits = is_int && int_value(word, len, &node->as.integer);
+        /* Ends where the word does: what follows is no part of any number. */
+        if (!node->int_fits) node->as.real = strtod(word, NULL);
+    } else {
+        return bad(p, "neither a number nor true, false or null", err);
+    }
+    p->pos += len;
+    return VLM_OK;
+}
+
+static int compare_members(const void *a, const void *b)
+{
+    const vlm_json *x = *(const vlm_json *const *)a, *y = *(const vlm_json *const *)b;
+    return vlm_json_compare_keys(x->as.string, x->len, y->as.string, y->len);
+}
+
+static vlm_status fail_twice(const parser *p, const vlm_json *key, vlm_error *err)
+{
+    const uint64_t pos = (uint64_t)(key->as.string - p->text);
+    return vlm_fail_at(err, VLM_INVALID_ARGUMENT, pos,
+                       "JSON: an object holds the key \"%.64s\" twice, at byte %llu",
+                       key->as.string, (unsigned long long)pos);
+}
+
+/* Sorting, unlike hashing, has no bad case that a file could aim at. */
+static vlm_status sort_members(const parser *p, vlm_json_members *members, size_t n, vlm_error *err)
+{
+    if (n <= VLM_JSON_SMALL_OBJECT_MAX) {
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < i; k++) {
+                const vlm_json *x = &members->pairs[2 * k], *y = &members->pairs[2 * i];
+                if (vlm_json_compare_keys(x->as.string, x->len, y->as.string, y->len) == 0)
+                    return fail_twice(p, y, err);
+            }
+        return VLM_OK;
+    }
+    members->sorted = vlm_arena_array(p->arena, n, sizeof(const vlm_json *));
+    if (members->sorted == NULL) return vlm_fail_memory(err, "JSON");
+    for (size_t i = 0; i < n; i++) members->sorted[i] = &members->pairs[2 * i];
+    qsort(members->sorted, n, sizeof(const vlm_json *), compare_members);
+    for (size_t i = 1; i < n; i++)
+        if (compare_members(&members->sorted[i - 1], &members->sorted[i]) == 0)
+            return fail_twice(p, members->sorted[i], err);
+    return VLM_OK;
+}
+
+static vlm_status build_object(const parser *p, const vlm_json *nodes, size_t n_nodes,
+                               vlm_json *object, vlm_error *err)
+{
+    vlm_json_members *members =
+        vlm_arena_alloc(p->arena, sizeof *members + (n_nodes + 1) * sizeof *nodes);
+    if (members == NULL) return vlm_fail_memory(err, "JSON");
+    memcpy(members->pairs, nodes, n_nodes * sizeof *nodes);
+    members->pairs[n_nodes].is_end = true;
+    object->as.members = members;
+    return sort_members(p, members, n_nodes / 2, err);
+}
+
+/* pos is at the closing bracket: the nodes since the opening one become one node. */
+static vlm_status close_container(parser *p, vlm_error *err)
+{
+    const open_container top = p->open[--p->depth];
+    const size_t n_nodes = p->n_nodes - top.start;
+    const vlm_json *nodes = p->nodes + top.start;
+    vlm_json node = {.type = top.is_object ? VLM_JSON_OBJECT : VLM_JSON_ARRAY,
+                     .len = (uint32_t)(top.is_object ? n_nodes / 2 : n_nodes)};
+    if (n_nodes > 0 && top.is_object) {
+        VLM_TRY(build_object(p, nodes, n_nodes, &node, err));
+    } else if (n_nodes > 0) {
+        vlm_json *items = vlm_arena_array(p->arena, n_nodes, sizeof *items);
+        if (items == NULL) return vlm_fail_memory(err, "JSON");
+        memcpy(items, nodes, n_nodes * sizeof *items);
+        node.as.items = items;
+    }
+    p->n_nodes = top.start;
+    p->pos++;
+    return push(p, node, err);
+}
+
+static vlm_status open_one(parser *p, vlm_error *err)
+{
+    const size_t depth_max = p->limits->depth_max < DEPTH_CAP ? p->limits->depth_max : DEPTH_CAP;
+    if (p->depth >= depth_max)
+        return vlm_fail_at(err, VLM_INVALID_ARGUMENT, p->pos,
+                           "JSON: nested deeper than %zu at byte %zu", depth_max, p->pos);
+    p->open[p->depth++] = (open_container){.is_object = peek(p) == '{', .start = p->n_nodes};
+    p->pos++;
+    return VLM_OK;
+}
+
+static vlm_status parse_key(parser *p, vlm_error *err)
+{
+    skip_space(p);
+    if (peek(p) != '"') return bad(p, "a key in quotes is missing", err);
+    vlm_json key;
+    VLM_TRY(parse_string(p, &key, err));
+    /* Keys are looked up and handed out as C strings. */
+    if (memchr(key.as.string, '\0', key.len) != NULL)
+        return bad(p, "a key holds a NUL character", err);
+    VLM_TRY(push(p, key, err));
+    skip_space(p);
+    if (peek(p) != ':') return bad(p, "a colon is missing", err);
+    p->pos++;
+    return VLM_OK;
+}
+
+/* Up to the first scalar or empty container, through all brackets that open before it. */
+static vlm_status parse_begin(parser *p, vlm_error *err)
+{
+    for (;;) {
+        skip_space(p);
+        vlm_json node;
+        if (peek(p) == '"') {
+            VLM_TRY(parse_string(p, &node, err));
+            return push(p, node, err);
+        }
+        if (peek(p) != '[' && peek(p) != '{') {
+            VLM_TRY(parse_word(p, &node, err));
+            return push(p, node, err);
+        }
+        VLM_TRY(open_one(p, err));
+        const bool is_object = p->open[p->depth - 1].is_object;
+        skip_space(p);
+        if (peek(p) == (is_object ? '}' : ']')) return close_container(p, err);
+        if (is_object) VLM_TRY(parse_key(p, err));
+    }
+}
+
+static vlm_status parse_text(parser *p, vlm_error *err)
+{
+    VLM_TRY(parse_begin(p, err));
+    while (p->depth > 0) {
+        const bool is_object = p->open[p->depth - 1].is_object;
+        skip_space(p);
+        if (peek(p) == (is_object ? '}' : ']')) {
+            VLM_TRY(close_container(p, err));
+        } else if (peek(p) == ',') {
+            p->pos++;
+            if (is_object) VLM_TRY(parse_key(p, err));
+            VLM_TRY(parse_begin(p, err));
+        } else {
+            return bad(p,
+                       p->pos == p->len ? "end of text inside an object or array"
+                                        : "a comma or closing bracket is missing",
+                       err);
+        }
+    }
+    skip_space(p);
+    return p->pos == p->len ? VLM_OK : bad(p, "text after the value", err);
 }
 
 vlm_status vlm_json_parse(const char *text, size_t len, const vlm_json_limits *limits,
                           vlm_json_doc **doc, vlm_error *err)
 {
     *doc = NULL;
-    if (len > limits->len_max || len > INT_MAX)
+    if (len > limits->len_max || len >= UINT32_MAX)
         return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "JSON: longer than %zu bytes",
                         limits->len_max);
     const size_t bad_at = vlm_utf8_first_bad(text, len);
@@ -243,241 +376,33 @@ vlm_status vlm_json_parse(const char *text, size_t len, const vlm_json_limits *l
         return vlm_fail_at(err, VLM_INVALID_ARGUMENT, bad_at, "JSON: not UTF-8 at byte %zu",
                            bad_at);
 
-    scan s = {.text = text, .len = len};
-    VLM_TRY(scan_text(&s, limits, err));
-
     vlm_json_doc *fresh = calloc(1, sizeof *fresh);
     if (fresh == NULL) return vlm_fail_memory(err, "JSON");
-    size_t n_members = 0;
-    vlm_status status = run_tokener(text, len, &fresh->root, err);
-    if (status == VLM_OK) status = count_members(fresh->root, &n_members, err);
-    if (status == VLM_OK && n_members != s.n_members)
-        status = vlm_fail(err, VLM_INVALID_ARGUMENT, "JSON: an object holds the same key twice");
-    if (status != VLM_OK) {
-        vlm_json_free(fresh);
-        return status;
+    vlm_arena_init(&fresh->arena, SIZE_MAX);
+    fresh->text = malloc(len + 1);
+    parser p = {.text = fresh->text, .len = len, .limits = limits, .arena = &fresh->arena};
+    vlm_status status = VLM_OK;
+    if (fresh->text == NULL) {
+        status = vlm_fail_memory(err, "JSON");
+    } else {
+        if (len > 0) memcpy(fresh->text, text, len);
+        fresh->text[len] = '\0';
+        status = parse_text(&p, err);
     }
-    *doc = fresh;
-    return VLM_OK;
+    if (status == VLM_OK) {
+        fresh->root = p.nodes[0];
+        *doc = fresh;
+    } else {
+        vlm_json_free(fresh);
+    }
+    free(p.nodes);
+    return status;
 }
 
 void vlm_json_free(vlm_json_doc *doc)
 {
     if (doc == NULL) return;
-    json_object_put(doc->root);
+    vlm_arena_fini(&doc->arena);
+    free(doc->text);
     free(doc);
-}
-
-const vlm_json *vlm_json_root(const vlm_json_doc *doc)
-{
-    return doc->root;
-}
-
-vlm_json_type vlm_json_typeof(const vlm_json *node)
-{
-    switch (json_object_get_type(node)) {
-    case json_type_boolean: return VLM_JSON_BOOL;
-    case json_type_double: return VLM_JSON_DOUBLE;
-    case json_type_int: return VLM_JSON_INT;
-    case json_type_object: return VLM_JSON_OBJECT;
-    case json_type_array: return VLM_JSON_ARRAY;
-    case json_type_string: return VLM_JSON_STRING;
-    case json_type_null: break;
-    }
-    return VLM_JSON_NULL;
-}
-
-const char *vlm_json_type_name(const vlm_json *node)
-{
-    static const char *const names[] = {"null",     "a boolean", "an integer", "a number",
-                                        "a string", "an array",  "an object"};
-    return names[vlm_json_typeof(node)];
-}
-
-bool vlm_json_bool(const vlm_json *node)
-{
-    return json_object_get_boolean(node) != 0;
-}
-
-int64_t vlm_json_int(const vlm_json *node)
-{
-    return json_object_get_int64(node);
-}
-
-bool vlm_json_int_fits(const vlm_json *node)
-{
-    /* json-c saturates: an extreme value is genuine only if it prints as the text did, and it keeps
-     * no text, so the two extremes themselves count as too large. */
-    const int64_t value = json_object_get_int64(node);
-    return value != INT64_MAX && value != INT64_MIN;
-}
-
-double vlm_json_double(const vlm_json *node)
-{
-    return json_object_get_double(node);
-}
-
-vlm_bytes vlm_json_string(const vlm_json *node)
-{
-    /* json-c's getters take a non-const object but do not change a string. */
-    struct json_object *mutable_node = (struct json_object *)(uintptr_t)node;
-    return (vlm_bytes){.ptr = json_object_get_string(mutable_node),
-                       .len = (size_t)json_object_get_string_len(node)};
-}
-
-size_t vlm_json_array_len(const vlm_json *node)
-{
-    return json_object_is_type(node, json_type_array) ? json_object_array_length(node) : 0;
-}
-
-const vlm_json *vlm_json_at(const vlm_json *node, size_t idx)
-{
-    if (idx >= vlm_json_array_len(node)) return NULL;
-    return json_object_array_get_idx(node, idx);
-}
-
-size_t vlm_json_object_len(const vlm_json *node)
-{
-    return json_object_is_type(node, json_type_object) ? (size_t)json_object_object_length(node)
-                                                       : 0;
-}
-
-const vlm_json *vlm_json_get(const vlm_json *node, const char *key)
-{
-    struct json_object *value = NULL;
-    if (!json_object_is_type(node, json_type_object)) return NULL;
-    (void)json_object_object_get_ex(node, key, &value);
-    return value;
-}
-
-bool vlm_json_has(const vlm_json *node, const char *key)
-{
-    return json_object_is_type(node, json_type_object) &&
-           json_object_object_get_ex(node, key, NULL) != 0;
-}
-
-vlm_json_iter vlm_json_iter_begin(const vlm_json *object)
-{
-    vlm_json_iter it = {0};
-    if (json_object_is_type(object, json_type_object))
-        it.next_ = json_object_get_object(object)->head;
-    return it;
-}
-
-bool vlm_json_iter_next(vlm_json_iter *it)
-{
-    const struct lh_entry *entry = it->next_;
-    if (entry == NULL) return false;
-    it->key = lh_entry_k(entry);
-    it->value = lh_entry_v(entry);
-    it->next_ = entry->next;
-    return true;
-}
-
-vlm_status vlm_json_opt_bool(const vlm_json *obj, const char *key, bool *out, vlm_error *err)
-{
-    const vlm_json *node = vlm_json_get(obj, key);
-    if (node == NULL) return VLM_OK;
-    if (vlm_json_typeof(node) != VLM_JSON_BOOL)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be true or false, not %s", key,
-                        vlm_json_type_name(node));
-    *out = vlm_json_bool(node);
-    return VLM_OK;
-}
-
-vlm_status vlm_json_opt_int(const vlm_json *obj, const char *key, int64_t min, int64_t max,
-                            int64_t *out, vlm_error *err)
-{
-    const vlm_json *node = vlm_json_get(obj, key);
-    if (node == NULL) return VLM_OK;
-    if (vlm_json_typeof(node) != VLM_JSON_INT)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be an integer, not %s", key,
-                        vlm_json_type_name(node));
-    const int64_t value = vlm_json_int(node);
-    if (!vlm_json_int_fits(node) || value < min || value > max)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be between %lld and %lld", key,
-                        (long long)min, (long long)max);
-    *out = value;
-    return VLM_OK;
-}
-
-vlm_status vlm_json_opt_u32(const vlm_json *obj, const char *key, uint32_t min, uint32_t max,
-                            uint32_t *out, vlm_error *err)
-{
-    int64_t value = *out;
-    VLM_TRY(vlm_json_opt_int(obj, key, min, max, &value, err));
-    *out = (uint32_t)value;
-    return VLM_OK;
-}
-
-vlm_status vlm_json_opt_double(const vlm_json *obj, const char *key, double min, double max,
-                               double *out, vlm_error *err)
-{
-    const vlm_json *node = vlm_json_get(obj, key);
-    if (node == NULL) return VLM_OK;
-    const vlm_json_type type = vlm_json_typeof(node);
-    if (type != VLM_JSON_INT && type != VLM_JSON_DOUBLE)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be a number, not %s", key,
-                        vlm_json_type_name(node));
-    const double value = vlm_json_double(node);
-    if (!isfinite(value) || value < min || value > max)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be between %g and %g", key, min, max);
-    *out = value;
-    return VLM_OK;
-}
-
-vlm_status vlm_json_opt_float(const vlm_json *obj, const char *key, double min, double max,
-                              float *out, vlm_error *err)
-{
-    double value = (double)*out;
-    VLM_TRY(vlm_json_opt_double(obj, key, min, max, &value, err));
-    *out = (float)value;
-    return VLM_OK;
-}
-
-vlm_status vlm_json_opt_string(const vlm_json *obj, const char *key, vlm_bytes *out, vlm_error *err)
-{
-    const vlm_json *node = vlm_json_get(obj, key);
-    if (node == NULL) return VLM_OK;
-    if (vlm_json_typeof(node) != VLM_JSON_STRING)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be a string, not %s", key,
-                        vlm_json_type_name(node));
-    *out = vlm_json_string(node);
-    return VLM_OK;
-}
-
-static vlm_status append_escaped(vlm_buf *buf, unsigned char c, vlm_error *err)
-{
-    switch (c) {
-    case '"': return vlm_buf_append(buf, "\\\"", 2, err);
-    case '\\': return vlm_buf_append(buf, "\\\\", 2, err);
-    case '\b': return vlm_buf_append(buf, "\\b", 2, err);
-    case '\f': return vlm_buf_append(buf, "\\f", 2, err);
-    case '\n': return vlm_buf_append(buf, "\\n", 2, err);
-    case '\r': return vlm_buf_append(buf, "\\r", 2, err);
-    case '\t': return vlm_buf_append(buf, "\\t", 2, err);
-    default: return vlm_buf_printf(buf, err, "\\u%04x", c);
-    }
-}
-
-vlm_status vlm_json_append_string(vlm_buf *buf, vlm_bytes text, vlm_error *err)
-{
-    VLM_TRY(vlm_buf_append_char(buf, '"', err));
-    size_t i = 0, start = 0;
-    while (i < text.len) {
-        const unsigned char c = (unsigned char)text.ptr[i];
-        uint32_t cp = c;
-        bool is_bad = false;
-        const size_t n = c < 0x80 ? 1 : vlm_utf8_decode(text.ptr + i, text.len - i, &cp, &is_bad);
-        const bool escape = c < 0x20 || c == '"' || c == '\\';
-        if (escape || is_bad) {
-            VLM_TRY(vlm_buf_append(buf, text.ptr + start, i - start, err));
-            VLM_TRY(is_bad ? vlm_buf_append(buf, "\xEF\xBF\xBD", 3, err)
-                           : append_escaped(buf, c, err));
-            start = i + n;
-        }
-        i += n;
-    }
-    VLM_TRY(vlm_buf_append(buf, text.ptr + start, text.len - start, err));
-    return vlm_buf_append_char(buf, '"', err);
 }

@@ -1,7 +1,7 @@
-/* json.h - strict JSON (RFC 8259) from hostile bytes; the only room that knows json-c.
- * Before json-c sees the text, one linear scan refuses what json-c lets pass or hides: bad UTF-8,
- * comments, NaN, depth and node counts above the limits, a NUL or a duplicate among the keys.
- * Objects keep the order of their keys.
+/* json.h - strict JSON (RFC 8259) from hostile bytes.
+ * Refused by a named error: bad UTF-8, comments, NaN, depth and counts above the limits, a NUL or a
+ * duplicate among the keys.  No recursion; the memory is linear in the text, and running out of it
+ * is an error, never a shorter document.  Objects keep the order of their keys.
  * Not: a writer of protocol messages (build text with vlm_json_append_string and a vlm_buf).
  * Ownership: a document owns all its nodes; `const vlm_json *` nodes live as long as the document.
  * Threads: a document may be read by many threads. */
@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "base/status.h"
 
-typedef struct json_object vlm_json; /* opaque: a node; NULL is JSON null or an absent member */
+typedef struct vlm_json_node vlm_json; /* opaque: a node; NULL is null or an absent member */
 
 typedef enum vlm_json_type {
     VLM_JSON_NULL,

@@ -37,8 +37,9 @@ bool vlm_u64_mul(uint64_t a, uint64_t b, uint64_t *out)
 
 void *vlm_calloc(size_t n, size_t elem_size)
 {
-    if (n == 0 || elem_size == 0) return calloc(1, 1);
-    return calloc(n, elem_size);
+    size_t n_bytes;
+    if (!vlm_size_mul(n, elem_size, &n_bytes)) return NULL;
+    return calloc(1, n_bytes > 0 ? n_bytes : 1);
 }
 
 bool vlm_grow(void **ptr, size_t *cap, size_t n_min, size_t n_max, size_t elem_size)

@@ -368,6 +368,8 @@ static void numbers(void **state)
         {"-0", 0, true},
         {"9007199254740993", 9007199254740993, true},
         {"9223372036854775806", INT64_MAX - 1, true},
+        {"9223372036854775807", INT64_MAX, true},
+        {"-9223372036854775808", INT64_MIN, true},
         {"-9223372036854775807", -INT64_MAX, true},
         {"9223372036854775808", INT64_MAX, false},
         {"18446744073709551615", INT64_MAX, false},
@@ -544,12 +546,13 @@ static void out_of_memory_is_never_a_wrong_document(void **state)
 {
     (void)state;
 #if FAILMALLOC_AVAILABLE
+#define LONG_TEXT                                                                                  \
+    "a long text, long enough that the buffer it is read into has to grow at least once on its "   \
+    "way, which is where a lost allocation would hurt; a long text again, for good measure"
     static const char text_of_all[] =
-        "{\"list\":[1,2.5,\"three\",{\"four\":[true,null]}],\"a long key, longer than any buffer "
-        "that starts small would hold\":\"and a long text, long enough that the buffer it is read "
-        "into has to grow at least once on its way, which is where a lost allocation would hurt\","
-        "\"c\":1,\"d\":2,\"e\":3,\"f\":4,\"g\":5,\"h\":6,\"i\":7,\"j\":8,\"k\":9,\"l\":10,\"m\":11,"
-        "\"n\":12,\"o\":13,\"p\":14,\"q\":15,\"r\":16,\"s\":17}";
+        "{\"list\":[1,2.5,\"three\",{\"four\":[true,null]}],\"" LONG_TEXT "\":\"" LONG_TEXT
+        "\",\"c\":1,\"d\":2,\"e\":3,\"f\":4,\"g\":5,\"h\":6,\"i\":7,\"j\":8,\"k\":9,\"l\":10,"
+        "\"m\":11,\"n\":12,\"o\":13,\"p\":14,\"q\":15,\"r\":16,\"s\":17}";
     unsigned n_failed = 0;
     for (unsigned n = 1; failmalloc_again(n); n++) {
         vlm_json_doc *doc;
@@ -568,12 +571,10 @@ static void out_of_memory_is_never_a_wrong_document(void **state)
         const vlm_json *list = vlm_json_get(root, "list");
         assert_int_equal(vlm_json_array_len(list), 4);
         assert_int_equal(vlm_json_array_len(vlm_json_get(vlm_json_at(list, 3), "four")), 2);
-        const vlm_bytes long_text = vlm_json_string(
-            vlm_json_get(root, "a long key, longer than any buffer that starts small would hold"));
-        assert_int_equal(long_text.len, 160);
+        assert_true(vlm_bytes_eq_str(vlm_json_string(vlm_json_get(root, LONG_TEXT)), LONG_TEXT));
         vlm_json_free(doc);
     }
-    assert_true(n_failed > 20);
+    assert_true(n_failed >= 4);
 #else
     skip(); /* the sanitizer owns the allocator */
 #endif
