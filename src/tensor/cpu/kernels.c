@@ -1,0 +1,20 @@
+#include "tensor/cpu/kernels.h"
+
+typedef void fill_fn(vlm_cpu_kernels *kernels);
+
+/* NULL: the level has no kernels on this processor family. */
+static fill_fn *const fills[VLM_CPU_N_LEVELS] = {
+    [VLM_CPU_REFERENCE] = vlm_cpu_kernels_fill_reference,
+#if defined(__x86_64__)
+    [VLM_CPU_AVX2] = vlm_cpu_kernels_fill_avx2,
+#endif
+};
+
+vlm_cpu_kernels vlm_cpu_kernels_get(vlm_cpu_level level)
+{
+    vlm_cpu_kernels kernels = {0};
+    for (int i = 0; i <= (int)level; i++) {
+        if (fills[i] != NULL) fills[i](&kernels);
+    }
+    return kernels;
+}

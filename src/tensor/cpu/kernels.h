@@ -1,0 +1,98 @@
+/* kernels.h - the inner loops of the CPU backend: one table of plain functions per CPU level.
+ * vlm_cpu_kernels_get starts from the reference kernels in plain C, which define what is correct,
+ * and lets each level up to the one asked for replace the entries that it does better.  A new level
+ * is one file with a fill function and one line in kernels.c.
+ *
+ * Order of additions.  An output element's order depends on its own row alone: not on the other
+ * rows, on where a call's ranges begin, nor on alignment.  Each entry states its order:
+ * - "by lanes": 8 partial sums, element i goes to partial sum i % 8 in rising i, then
+ *   ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).
+ * - "in a row": one sum, in rising index.
+ * A level may fuse multiply and add, hence levels differ by rounding; one level never differs from
+ * itself.  NaN and infinity go through as IEEE 754 says.
+ *
+ * Not: threads, dtype dispatch, sizes without limit (cpu_backend.c).
+ * Threads: pure but for the arguments. */
+#ifndef VLM_TENSOR_CPU_KERNELS_H
+#define VLM_TENSOR_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/cpu.h"
+#include "tensor/backend.h"
+#include "tensor/dtype.h"
+
+enum {
+    /* Most rows and outputs of one call of linear, and the floats of its scratch: a level may keep
+     * there a panel of weights as float and 8 partial sums per output element. */
+    VLM_LINEAR_ROWS_MAX = 96,
+    VLM_LINEAR_OUTS_MAX = 48,
+    VLM_LINEAR_K_BLOCK = 1024,
+    VLM_LINEAR_SCRATCH_LEN =
+        VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK + VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * 8,
+    /* Most query rows and keys of one call of attn_block. */
+    VLM_ATTN_ROWS_MAX = 32,
+    VLM_ATTN_KEYS_MAX = 64,
+};
+
+/* dst[i] = src[i] as float, exact.  src aligned to its element. */
+typedef void vlm_widen_kernel(float *dst, const void *src, size_t n);
+
+/* y[r * y_stride + o] = (bias[o] +) sum over k of x[r * n_k + k] * w[o * n_k + k]; with add, that
+ * is added to y instead.  n rows <= VLM_LINEAR_ROWS_MAX, n_out <= VLM_LINEAR_OUTS_MAX; x [n, n_k],
+ * w [n_out, n_k] of the kernel's dtype, aligned to its element; bias [n_out] or NULL; y not
+ * aliasing the others; scratch aligned to 64 bytes, VLM_LINEAR_SCRATCH_LEN floats. Order: products
+ * by lanes, then bias, then y. */
+typedef void vlm_linear_kernel(float *y, size_t y_stride, const float *x, size_t n, const void *w,
+                               size_t n_out, size_t n_k, const float *bias, bool add,
+                               float *scratch);
+
+/* Softmax attention of n_rows query rows over the next n_keys keys, all of which every row sees.
+ * row_max, row_sum [n_rows] and acc [n_rows, head_dim] are carried from block to block; they start
+ * at -infinity, 0 and 0, and acc / row_sum is the result after the last block.
+ *   s = scale * q k^T;  m' = max(m, s);  c = exp(m - m');  p = exp(s - m')
+ *   row_sum = row_sum * c + sum p;  acc = acc * c + p v
+ * q rows are q_stride floats apart, acc's acc_stride, k's and v's kv_stride.  n_rows <=
+ * VLM_ATTN_ROWS_MAX, 1 <= n_keys <= VLM_ATTN_KEYS_MAX.
+ * Order: q k and sum p by lanes (from the block's first key); p v in a row. */
+typedef void vlm_attn_block_kernel(float *acc, size_t acc_stride, float *row_max, float *row_sum,
+                                   const float *q, size_t q_stride, size_t n_rows, const float *k,
+                                   const float *v, size_t kv_stride, size_t n_keys, size_t head_dim,
+                                   float scale);
+
+typedef struct vlm_cpu_kernels {
+    vlm_widen_kernel *widen[VLM_N_DTYPES];
+    vlm_linear_kernel *linear[VLM_N_DTYPES];
+    vlm_attn_block_kernel *attn_block;
+
+    /* Sum of x[i]^2 by lanes. */
+    float (*sum_squares)(const float *x, size_t n);
+    /* Mean, and the mean of (x[i] - mean)^2, both by lanes.  n >= 1. */
+    void (*mean_var)(const float *x, size_t n, float *mean, float *var);
+    /* y[i] = (x[i] - mean) * inv * w[i] (+ bias[i]).  y may be x; bias may be NULL. */
+    void (*norm_apply)(float *y, const float *x, size_t n, float mean, float inv, const float *w,
+                       const float *bias);
+
+    /* One row x [n_heads, 2 * half]: (a, b) = (x[i], x[i + half]) becomes
+     * (a cos - b sin, b cos + a sin); cos_sin [half, 2]. */
+    void (*rope)(float *x, size_t n_heads, size_t half, const float *cos_sin);
+
+    void (*act[VLM_N_ACTS])(float *x, size_t n);     /* x = act(x) */
+    void (*add)(float *x, const float *y, size_t n); /* x += y */
+    void (*mul)(float *x, const float *y, size_t n); /* x *= y */
+} vlm_cpu_kernels;
+
+/* The table of a level that this CPU has (vlm_cpu_level_best or lower). */
+vlm_cpu_kernels vlm_cpu_kernels_get(vlm_cpu_level level);
+
+/* Each level's file: replace the entries that it has. */
+void vlm_cpu_kernels_fill_reference(vlm_cpu_kernels *kernels);
+void vlm_cpu_kernels_fill_avx2(vlm_cpu_kernels *kernels);
+
+/* Parts of the reference level, for its fill function. */
+vlm_widen_kernel vlm_cpu_widen_f32, vlm_cpu_widen_f16, vlm_cpu_widen_bf16;
+extern vlm_linear_kernel *const vlm_cpu_linear_reference[VLM_N_DTYPES];
+vlm_attn_block_kernel vlm_cpu_attn_block_reference;
+
+#endif
