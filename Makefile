@@ -23,7 +23,7 @@ demo: deps build ## install packages, build, and ask the built-in model about a 
 
 test: ## install packages, build all ways, lint, unit tests, fuzz targets, end-to-end tests
 	@tools/deps.sh build test
-	@tools/test.sh
+	@$(PYTHON) tools/test.py
 
 lint: ## format, includes, headers alone, banned functions, sizes, clang-tidy
 	@tools/deps.sh --check build test
@@ -31,7 +31,7 @@ lint: ## format, includes, headers alone, banned functions, sizes, clang-tidy
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (default 600), two at a time
 	@tools/deps.sh --check build test
-	@tools/fuzz.sh $(or $(FUZZ_SECONDS),600)
+	@$(PYTHON) tools/fuzz.py $(or $(FUZZ_SECONDS),600)
 
 bench: build ## speeds of this machine
 	@$(PYTHON) bench/bench.py $(BUILD)/vlmd

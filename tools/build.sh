@@ -1,16 +1,16 @@
 #!/bin/sh
-# build.sh PRESET [TARGET...]: configure the preset of CMakePresets.json once and build.
+# build.sh PRESET [TARGET...]: configure a preset of CMakePresets.json and build.
 set -eu
 cd "$(dirname "$0")/.."
 preset=$1
 shift
 folder=build
 [ "$preset" = release ] || folder=build-$preset
-# Configured again by Ninja itself when a CMakeLists.txt changes.
-[ -f "$folder/build.ninja" ] || cmake --preset "$preset" >"$folder.log" 2>&1 || {
-    cat "$folder.log" >&2
+# Each time, so that a library or cmocka that was installed meanwhile is found.
+mkdir -p "$folder"
+cmake --preset "$preset" >"$folder/configure.log" 2>&1 || {
+    cat "$folder/configure.log" >&2
     exit 1
 }
-rm -f "$folder.log"
 if [ $# = 0 ]; then set -- all; fi
 exec cmake --build "$folder" --target "$@"

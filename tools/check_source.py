@@ -110,7 +110,7 @@ def check_c(path, text):
 
 
 def files_of_project():
-    out = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"],
+    out = subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-co", "--exclude-standard"],
                          capture_output=True, text=True, check=True).stdout
     return sorted(set(out.split("\n")) - {""})
 
