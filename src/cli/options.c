@@ -476,9 +476,48 @@ static vlm_status append_default(vlm_buf *text, const row *r, vlm_command comman
     return VLM_OK;
 }
 
+enum { HELP_COLUMN = 34, HELP_WIDTH = 100 };
+
+/* Append words of text, broken before HELP_WIDTH, each further line beginning at HELP_COLUMN. */
+static vlm_status append_wrapped(vlm_buf *text, const char *words, vlm_error *err)
+{
+    size_t column = HELP_COLUMN;
+    while (*words != '\0') {
+        const size_t len = strcspn(words, " ");
+        if (column > HELP_COLUMN && column + 1 + len > HELP_WIDTH) {
+            VLM_TRY(vlm_buf_printf(text, err, "\n%*s", HELP_COLUMN, ""));
+            column = HELP_COLUMN;
+        } else if (column > HELP_COLUMN) {
+            VLM_TRY(vlm_buf_append_char(text, ' ', err));
+            column++;
+        }
+        VLM_TRY(vlm_buf_append(text, words, len, err));
+        column += len;
+        words += len;
+        words += strspn(words, " ");
+    }
+    return vlm_buf_append_char(text, '\n', err);
+}
+
+static vlm_status append_option(vlm_buf *text, const row *r, vlm_command command, vlm_error *err)
+{
+    const size_t start = text->len;
+    VLM_TRY(append_option_name(text, r, err));
+    const size_t used = text->len - start;
+    VLM_TRY(used + 2 > HELP_COLUMN
+                ? vlm_buf_printf(text, err, "\n%*s", HELP_COLUMN, "")
+                : vlm_buf_printf(text, err, "%*s", (int)(HELP_COLUMN - used), ""));
+    vlm_buf words;
+    vlm_buf_init(&words, 4096);
+    vlm_status status = vlm_buf_append_str(&words, r->help, err);
+    if (status == VLM_OK) status = append_default(&words, r, command, err);
+    if (status == VLM_OK) status = append_wrapped(text, words.data, err);
+    vlm_buf_fini(&words);
+    return status;
+}
+
 vlm_status vlm_options_help_command(vlm_command command, vlm_buf *text, vlm_error *err)
 {
-    enum { HELP_COLUMN = 34 };
     size_t n_options = 0;
     for (size_t i = 0; i < VLM_N_OPTIONS; i++) n_options += takes(&rows[i], command);
     VLM_TRY(vlm_buf_printf(text, err, "usage: vlmd %s%s%s%s\n\n%s\n", commands[command].name,
@@ -486,19 +525,8 @@ vlm_status vlm_options_help_command(vlm_command command, vlm_buf *text, vlm_erro
                            n_options > 0 ? " [OPTIONS]" : "", commands[command].help));
     if (n_options == 0) return VLM_OK;
     VLM_TRY(vlm_buf_append_str(text, "\n", err));
-    for (size_t i = 0; i < VLM_N_OPTIONS; i++) {
-        const row *r = &rows[i];
-        if (!takes(r, command)) continue;
-        const size_t start = text->len;
-        VLM_TRY(append_option_name(text, r, err));
-        const size_t used = text->len - start;
-        VLM_TRY(used + 2 > HELP_COLUMN
-                    ? vlm_buf_printf(text, err, "\n%*s", HELP_COLUMN, "")
-                    : vlm_buf_printf(text, err, "%*s", (int)(HELP_COLUMN - used), ""));
-        VLM_TRY(vlm_buf_append_str(text, r->help, err));
-        VLM_TRY(append_default(text, r, command, err));
-        VLM_TRY(vlm_buf_append_char(text, '\n', err));
-    }
+    for (size_t i = 0; i < VLM_N_OPTIONS; i++)
+        if (takes(&rows[i], command)) VLM_TRY(append_option(text, &rows[i], command, err));
     return vlm_buf_append_str(
         text, "\nEvery option --a-b can also be set by the variable VLMD_A_B; the flag wins.\n",
         err);
