@@ -276,7 +276,7 @@ static vlm_status close_container(parser *p, vlm_error *err)
 {
     const open_container top = p->open[--p->depth];
     const size_t n_nodes = p->n_nodes - top.start;
-    const vlm_json *nodes = p->nodes + top.start;
+    const vlm_json *nodes = n_nodes > 0 ? p->nodes + top.start : NULL;
     vlm_json node = {.type = top.is_object ? VLM_JSON_OBJECT : VLM_JSON_ARRAY,
                      .len = (uint32_t)(top.is_object ? n_nodes / 2 : n_nodes)};
     if (n_nodes > 0 && top.is_object) {
