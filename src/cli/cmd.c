@@ -1,14 +1,13 @@
 #include "cli/cmd.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 
 int vlm_cli_fail(const vlm_error *err)
 {
-    /* stderr may be closed too; there is nowhere left to say so. */
-    (void)fprintf(stderr, "vlmd: %s\n", err->msg);
+    vlm_log(VLM_LOG_ERROR, "%s", err->msg);
     return VLM_EXIT_FAILED;
 }
 

@@ -17,8 +17,8 @@ typedef int vlm_cmd_fn(const vlm_options *opt);
 
 vlm_cmd_fn vlm_cmd_run, vlm_cmd_trace, vlm_cmd_tokenize, vlm_cmd_template, vlm_cmd_inspect;
 
-/* Print the error as one line, "vlmd: ...", to stderr; returns VLM_EXIT_FAILED, so that a command
- * can end with `return vlm_cli_fail(&err)`. */
+/* Print the error as one line to stderr ("vlmd: ...", or JSON with --log-format json); returns
+ * VLM_EXIT_FAILED, so that a command can end with `return vlm_cli_fail(&err)`. */
 int vlm_cli_fail(const vlm_error *err);
 
 /* Write to stdout, unbuffered.  The only way commands write there: a closed pipe or a full disk is

@@ -1,11 +1,11 @@
 /* main.c - the only file that ends the process. */
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli/cmd.h"
 #include "cli/options.h"
 
@@ -97,6 +97,7 @@ static int run_command(int argc, char **argv)
     vlm_error err;
     if (vlm_options_parse(command, argc - 1, argv + 1, env_of_process, &opt, &err) != VLM_OK)
         return fail_usage(&err);
+    vlm_log_init(opt.log_format, opt.log_level);
     return opt.help ? print_help(command) : command_fns[command](&opt);
 }
 

@@ -16,8 +16,10 @@ typedef struct choice {
 #define CHOICE_ITEM(id, text, supported) {text, supported},
 static const choice vlm_opt_dtype_choices[] = {VLM_OPT_DTYPE_LIST(CHOICE_ITEM)};
 static const choice vlm_opt_device_choices[] = {VLM_OPT_DEVICE_LIST(CHOICE_ITEM)};
-static const choice vlm_opt_log_format_choices[] = {VLM_OPT_LOG_FORMAT_LIST(CHOICE_ITEM)};
-static const choice vlm_opt_log_level_choices[] = {VLM_OPT_LOG_LEVEL_LIST(CHOICE_ITEM)};
+static const choice vlm_log_format_choices[] = {
+    [VLM_LOG_TEXT] = {"text", true}, [VLM_LOG_JSON] = {"json", true}};
+#define CHOICE_LOG(id, text) {text, true},
+static const choice vlm_log_level_choices[] = {VLM_LOG_LEVEL_LIST(CHOICE_LOG)};
 #define CHOICE_LEVEL(id, text, needs) {text, true},
 static const choice vlm_opt_cpu_level_choices[] = {{"auto", true},
                                                    VLM_CPU_LEVEL_LIST(CHOICE_LEVEL)};

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/status.h"
 
 /* Commands.  X(enum, name, arguments, fewest, most, what it does) */
@@ -58,20 +59,12 @@ enum {
 #define VLM_OPT_DEVICE_LIST(X)                                                                     \
     X(VLM_OPT_DEVICE_CPU, "cpu", true)                                                             \
     X(VLM_OPT_DEVICE_CUDA, "cuda", false)
-#define VLM_OPT_LOG_FORMAT_LIST(X)                                                                 \
-    X(VLM_OPT_LOG_FORMAT_TEXT, "text", true)                                                       \
-    X(VLM_OPT_LOG_FORMAT_JSON, "json", true)
-#define VLM_OPT_LOG_LEVEL_LIST(X)                                                                  \
-    X(VLM_OPT_LOG_LEVEL_ERROR, "error", true)                                                      \
-    X(VLM_OPT_LOG_LEVEL_WARN, "warn", true)                                                        \
-    X(VLM_OPT_LOG_LEVEL_INFO, "info", true)                                                        \
-    X(VLM_OPT_LOG_LEVEL_DEBUG, "debug", true)
+
 #define VLM_OPT_CHOICE_ENUM(id, text, supported) id,
 typedef enum vlm_opt_dtype { VLM_OPT_DTYPE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_dtype;
 typedef enum vlm_opt_device { VLM_OPT_DEVICE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_device;
-typedef enum vlm_opt_log_format { VLM_OPT_LOG_FORMAT_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_log_format;
-typedef enum vlm_opt_log_level { VLM_OPT_LOG_LEVEL_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_log_level;
 #undef VLM_OPT_CHOICE_ENUM
+
 /* The best level of this CPU, or 1 + a vlm_cpu_level, which this CPU may lack. */
 typedef enum vlm_opt_cpu_level {
     VLM_OPT_CPU_LEVEL_AUTO,
@@ -160,10 +153,10 @@ typedef struct vlm_option_values {
         VLM_CMDS_ANSWER, VLM_CMDS_NONE, "longest side of a picture, in pixels")                    \
     U32(MAX_JPEG_SCANS, max_jpeg_scans, "max-jpeg-scans", 0, "N", 200, 1, 100000, NULL,            \
         VLM_CMDS_ANSWER, VLM_CMDS_NONE, "most scans of a progressive JPEG")                        \
-    CHOICE(LOG_FORMAT, log_format, "log-format", 0, vlm_opt_log_format, VLM_OPT_LOG_FORMAT_TEXT,   \
-           VLM_CMDS_ALL, VLM_CMDS_NONE, "lines on stderr")                                         \
-    CHOICE(LOG_LEVEL, log_level, "log-level", 0, vlm_opt_log_level, VLM_OPT_LOG_LEVEL_WARN,        \
-           VLM_CMDS_ALL, VLM_CMDS_NONE, "least important line that is printed")
+    CHOICE(LOG_FORMAT, log_format, "log-format", 0, vlm_log_format, VLM_LOG_TEXT, VLM_CMDS_ALL,    \
+           VLM_CMDS_NONE, "lines on stderr")                                                       \
+    CHOICE(LOG_LEVEL, log_level, "log-level", 0, vlm_log_level, VLM_LOG_WARN, VLM_CMDS_ALL,        \
+           VLM_CMDS_NONE, "least important line that is printed")
 
 #define VLM_OPTION_ENUM(ID, ...) VLM_OPTION_##ID,
 typedef enum vlm_option {

@@ -56,7 +56,7 @@ static void defaults(void **state)
     assert_true(opt.top_p == 1.0 && opt.temperature == 0.0 && opt.repetition_penalty == 1.0);
     assert_int_equal(opt.dtype, VLM_OPT_DTYPE_AUTO);
     assert_int_equal(opt.device, VLM_OPT_DEVICE_CPU);
-    assert_int_equal(opt.log_level, VLM_OPT_LOG_LEVEL_WARN);
+    assert_int_equal(opt.log_level, VLM_LOG_WARN);
     assert_int_equal(opt.max_image_bytes, 20 << 20);
     assert_int_equal(opt.max_image_pixels, 1 << 26);
     assert_int_equal(opt.max_image_side, 16384);
