@@ -1,0 +1,186 @@
+#include "text/regex.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+/* Steps of one search: enough for a run as long as the text, far from minutes. */
+enum {
+    MATCH_LIMIT_MIN = 10000000,
+    HEAP_LIMIT_KIB = 64 * 1024,
+    STACK_START = 32 * 1024,
+    STACK_MAX = 8 * 1024 * 1024,
+    PATTERN_LEN_MAX = 1 << 16,
+};
+
+struct vlm_regex {
+    pcre2_code *code;
+};
+
+struct vlm_regex_scratch {
+    pcre2_match_data *data;
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack;
+};
+
+/* Inside a class Oniguruma's Ruby syntax knows && and nested classes; elsewhere \h is a hexadecimal
+ * digit and (?m) lets '.' match a line end.  PCRE2 means other things by all of them. */
+static vlm_status refuse_other_syntax(vlm_bytes p, vlm_error *err)
+{
+    bool in_class = false;
+    for (size_t i = 0; i < p.len; i++) {
+        const char c = p.ptr[i];
+        const char next = i + 1 < p.len ? p.ptr[i + 1] : '\0';
+        const char *what = NULL;
+        if (c == '\\') {
+            if (next == 'h' || next == 'H') what = "\\h";
+            i++;
+        } else if (in_class) {
+            if (c == '&' && next == '&') what = "&& in a class";
+            if (c == '[' && next != ':') what = "a class in a class";
+            if (c == '[' && next == ':') {
+                while (i < p.len && p.ptr[i] != ']') i++;
+            } else if (c == ']') {
+                in_class = false;
+            }
+        } else if (c == '[') {
+            in_class = true;
+            if (next == '^') i++;
+            if (i + 1 < p.len && p.ptr[i + 1] == ']') what = "a class that starts with ]";
+        } else if (c == '(' && next == '?') {
+            for (size_t k = i + 2; k < p.len && strchr("imx-", p.ptr[k]) != NULL && p.ptr[k]; k++)
+                if (p.ptr[k] == 'm') what = "(?m)";
+        }
+        if (what != NULL)
+            return vlm_fail_at(err, VLM_UNIMPLEMENTED, i, "regular expression: %s is not supported",
+                               what);
+    }
+    return VLM_OK;
+}
+
+static vlm_status compile(vlm_bytes pattern, pcre2_compile_context *context, pcre2_code **out,
+                          vlm_error *err)
+{
+    int code;
+    PCRE2_SIZE at;
+    /* ^ and $ of Oniguruma's Ruby syntax are always those of a line. */
+    *out = pcre2_compile((PCRE2_SPTR)pattern.ptr, pattern.len,
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code,
+                         &at, context);
+    if (*out == NULL) {
+        if (code == PCRE2_ERROR_HEAP_FAILED) return vlm_fail_memory(err, "regular expression");
+        char text[128];
+        if (pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text) < 0) text[0] = '\0';
+        return vlm_fail_at(err, VLM_INVALID_ARGUMENT, at, "regular expression: %s at byte %zu",
+                           text, (size_t)at);
+    }
+    /* Without JIT (no executable memory) the interpreter does the same, slower. */
+    (void)pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
+    return VLM_OK;
+}
+
+vlm_status vlm_regex_new(vlm_bytes pattern, vlm_regex **out, vlm_error *err)
+{
+    *out = NULL;
+    if (pattern.len > PATTERN_LEN_MAX)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "regular expression: longer than %d bytes",
+                        PATTERN_LEN_MAX);
+    VLM_TRY(refuse_other_syntax(pattern, err));
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    vlm_regex *regex = calloc(1, sizeof *regex);
+    if (context == NULL || regex == NULL) {
+        pcre2_compile_context_free(context);
+        free(regex);
+        return vlm_fail_memory(err, "regular expression");
+    }
+    (void)pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    (void)pcre2_set_parens_nest_limit(context, 50);
+    const vlm_status status = compile(pattern, context, &regex->code, err);
+    pcre2_compile_context_free(context);
+    if (status != VLM_OK) {
+        free(regex);
+        return status;
+    }
+    *out = regex;
+    return VLM_OK;
+}
+
+void vlm_regex_free(vlm_regex *regex)
+{
+    if (regex == NULL) return;
+    pcre2_code_free(regex->code);
+    free(regex);
+}
+
+vlm_status vlm_regex_scratch_new(vlm_regex_scratch **out, vlm_error *err)
+{
+    vlm_regex_scratch *scratch = calloc(1, sizeof *scratch);
+    *out = scratch;
+    if (scratch != NULL) {
+        scratch->data = pcre2_match_data_create(16, NULL);
+        scratch->context = pcre2_match_context_create(NULL);
+        scratch->stack = pcre2_jit_stack_create(STACK_START, STACK_MAX, NULL);
+        if (scratch->data != NULL && scratch->context != NULL && scratch->stack != NULL) {
+            (void)pcre2_set_heap_limit(scratch->context, HEAP_LIMIT_KIB);
+            pcre2_jit_stack_assign(scratch->context, NULL, scratch->stack);
+            return VLM_OK;
+        }
+    }
+    vlm_regex_scratch_free(scratch);
+    *out = NULL;
+    return vlm_fail_memory(err, "regular expression");
+}
+
+void vlm_regex_scratch_free(vlm_regex_scratch *scratch)
+{
+    if (scratch == NULL) return;
+    pcre2_match_data_free(scratch->data);
+    pcre2_match_context_free(scratch->context);
+    pcre2_jit_stack_free(scratch->stack);
+    free(scratch);
+}
+
+static size_t char_len(vlm_bytes text, size_t pos)
+{
+    size_t len = 1;
+    while (pos + len < text.len && ((unsigned char)text.ptr[pos + len] & 0xC0) == 0x80) len++;
+    return len;
+}
+
+vlm_status vlm_regex_next(const vlm_regex *regex, vlm_regex_scratch *scratch, vlm_bytes text,
+                          vlm_regex_walk *walk, size_t *begin, size_t *end, bool *found,
+                          vlm_error *err)
+{
+    *found = false;
+    while (walk->pos <= text.len) {
+        const size_t limit = text.len < UINT32_MAX / 64 ? text.len * 32 : UINT32_MAX / 2;
+        (void)pcre2_set_match_limit(scratch->context,
+                                    (uint32_t)(limit > MATCH_LIMIT_MIN ? limit : MATCH_LIMIT_MIN));
+        int rc = pcre2_match(regex->code, (PCRE2_SPTR)text.ptr, text.len, walk->pos,
+                             PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);
+        if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
+            rc = pcre2_match(regex->code, (PCRE2_SPTR)text.ptr, text.len, walk->pos,
+                             PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->data, scratch->context);
+        if (rc == PCRE2_ERROR_NOMATCH) return VLM_OK;
+        if (rc < 0)
+            return vlm_fail(err, VLM_RESOURCE_EXHAUSTED,
+                            "the split pattern exceeds its limits on this text (PCRE2 error %d)",
+                            rc);
+        const PCRE2_SIZE *range = pcre2_get_ovector_pointer(scratch->data);
+        *begin = range[0];
+        *end = range[1];
+        if (*begin == *end && walk->last_end == *end) {
+            walk->pos = *end < text.len ? *end + char_len(text, *end) : text.len + 1;
+            continue;
+        }
+        /* \K can put the beginning behind the end, or in front of where the search began. */
+        if (*begin > *end || *end < walk->pos)
+            return vlm_fail(err, VLM_INVALID_ARGUMENT, "the split pattern matches backwards");
+        walk->pos = walk->last_end = *end;
+        *found = true;
+        return VLM_OK;
+    }
+    return VLM_OK;
+}
