@@ -27,10 +27,29 @@ typedef enum vlm_resample {
         VLM_RESAMPLE_N
 } vlm_resample;
 
+/* A picture lying on a larger canvas of one colour; the canvas is never built. */
+typedef struct vlm_canvas {
+    const vlm_image *image;
+    uint32_t width, height; /* of the canvas */
+    uint32_t left, top;     /* where on it the picture lies, wholly inside */
+    uint8_t fill[3];        /* R G B around it */
+} vlm_canvas;
+
+typedef struct vlm_rect {
+    uint32_t x, y, width, height;
+} vlm_rect;
+
 /* *dst = src at width x height, newly allocated; {0} on error.  The same size is a plain copy.
- * INVALID_ARGUMENT: an empty picture, a side of 0 or above 2^20, or more than 2^28 pixels.
- * RESOURCE_EXHAUSTED: out of memory. */
+ * INVALID_ARGUMENT: an empty picture or a side of 0.  RESOURCE_EXHAUSTED: out of memory. */
 VLM_MUST_USE vlm_status vlm_image_resize(const vlm_image *src, uint32_t width, uint32_t height,
                                          vlm_resample filter, vlm_image *dst, vlm_error *err);
+
+/* The part `window` of what src would be at width x height, without making the rest: work and
+ * memory follow the window, so that a crop of a huge enlargement costs nothing.
+ * INVALID_ARGUMENT: an empty picture, a side of 0, or a picture or window that sticks out.
+ * RESOURCE_EXHAUSTED: out of memory. */
+VLM_MUST_USE vlm_status vlm_image_resize_part(const vlm_canvas *src, uint32_t width,
+                                              uint32_t height, vlm_rect window, vlm_resample filter,
+                                              vlm_image *dst, vlm_error *err);
 
 #endif

@@ -37,7 +37,7 @@ VLM_MUST_USE vlm_status vlm_preproc_parse(const vlm_json *config, uint32_t image
                                           vlm_preproc *out, vlm_error *err);
 
 /* pixels [3, out_height, out_width] f32, R G B planes.
- * INVALID_ARGUMENT: a picture so narrow that its resized form would be beyond resize.h's limits.
+ * INVALID_ARGUMENT: an empty picture.
  * RESOURCE_EXHAUSTED: out of memory. */
 VLM_MUST_USE vlm_status vlm_preproc_run(const vlm_preproc *p, const vlm_image *image, float *pixels,
                                         vlm_error *err);
