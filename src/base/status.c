@@ -28,39 +28,22 @@ static void sanitize(char *msg, size_t len_max)
         if ((unsigned char)msg[i] < 0x20 || msg[i] == 0x7F) msg[i] = '?';
 }
 
-static vlm_status fail_v(vlm_error *err, vlm_status code, uint64_t pos, const char *fmt, va_list ap)
+void vlm_error_set(vlm_error *err, vlm_status code, uint64_t pos, const char *fmt, ...)
 {
     assert(code != VLM_OK);
-    if (err == NULL) return code;
+    if (err == NULL) return;
     err->code = code;
     err->pos = pos;
+    va_list ap;
+    va_start(ap, fmt);
     (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
+    va_end(ap);
     sanitize(err->msg, VLM_ERROR_MSG_LEN_MAX);
-    return code;
 }
 
-vlm_status vlm_fail(vlm_error *err, vlm_status code, const char *fmt, ...)
+void vlm_error_prefix(vlm_error *err, const char *fmt, ...)
 {
-    va_list ap;
-    va_start(ap, fmt);
-    (void)fail_v(err, code, 0, fmt, ap);
-    va_end(ap);
-    return code;
-}
-
-vlm_status vlm_fail_at(vlm_error *err, vlm_status code, uint64_t pos, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    (void)fail_v(err, code, pos, fmt, ap);
-    va_end(ap);
-    return code;
-}
-
-vlm_status vlm_fail_prefix(vlm_error *err, vlm_status code, const char *fmt, ...)
-{
-    assert(code != VLM_OK);
-    if (err == NULL) return code;
+    if (err == NULL) return;
     char text[2 * VLM_ERROR_MSG_LEN_MAX + 4];
     va_list ap;
     va_start(ap, fmt);
@@ -73,10 +56,4 @@ vlm_status vlm_fail_prefix(vlm_error *err, vlm_status code, const char *fmt, ...
     text[VLM_ERROR_MSG_LEN_MAX] = '\0';
     memcpy(err->msg, text, VLM_ERROR_MSG_LEN_MAX + 1);
     sanitize(err->msg, VLM_ERROR_MSG_LEN_MAX);
-    return code;
-}
-
-vlm_status vlm_fail_memory(vlm_error *err, const char *what)
-{
-    return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "out of memory: %s", what);
 }

@@ -51,21 +51,34 @@ typedef struct vlm_error {
 /* "INVALID_ARGUMENT" for 3; "UNKNOWN" for a number outside the list. */
 const char *vlm_status_name(vlm_status code);
 
-/* Fill err (may be NULL) with code and the formatted text, cut at VLM_ERROR_MSG_LEN_MAX bytes on a
- * UTF-8 border, control characters replaced by '?', and return code.  code must not be VLM_OK. */
-vlm_status vlm_fail(vlm_error *err, vlm_status code, const char *fmt, ...) VLM_PRINTF(3, 4);
-
-/* As vlm_fail, with the position. */
-vlm_status vlm_fail_at(vlm_error *err, vlm_status code, uint64_t pos, const char *fmt, ...)
+/* The work of vlm_fail and its kin below. */
+void vlm_error_set(vlm_error *err, vlm_status code, uint64_t pos, const char *fmt, ...)
     VLM_PRINTF(4, 5);
+void vlm_error_prefix(vlm_error *err, const char *fmt, ...) VLM_PRINTF(2, 3);
+static inline vlm_status vlm_status_of(vlm_status code)
+{
+    return code;
+}
 
-/* Put "prefix: " in front of the text already in err, as a file name before a field name.  Returns
- * err's code, so that `return vlm_fail_prefix(err, code, "%s", name)` reads well; code is returned
- * when err is NULL. */
-vlm_status vlm_fail_prefix(vlm_error *err, vlm_status code, const char *fmt, ...) VLM_PRINTF(3, 4);
+/* Macros, so that the compiler sees that `return vlm_fail(err, VLM_..., ...)` returns no VLM_OK and
+ * that what a failed call was to fill is not used after it.  code is evaluated twice. */
+
+/* vlm_fail(err, code, fmt, ...): fill err (may be NULL) with code and the formatted text, cut at
+ * VLM_ERROR_MSG_LEN_MAX bytes on a UTF-8 border, control characters replaced by '?', and return
+ * code.  code must not be VLM_OK. */
+#define vlm_fail(err, code, ...) (vlm_error_set(err, code, 0, __VA_ARGS__), vlm_status_of(code))
+
+/* vlm_fail_at(err, code, pos, fmt, ...): as vlm_fail, with the position. */
+#define vlm_fail_at(err, code, pos, ...)                                                           \
+    (vlm_error_set(err, code, pos, __VA_ARGS__), vlm_status_of(code))
+
+/* vlm_fail_prefix(err, code, fmt, ...): put "prefix: " in front of the text already in err, as a
+ * file name before a field name, and return code, so that `return vlm_fail_prefix(err, status,
+ * "%s", name)` reads well. */
+#define vlm_fail_prefix(err, code, ...) (vlm_error_prefix(err, __VA_ARGS__), vlm_status_of(code))
 
 /* The one text for a failed allocation: RESOURCE_EXHAUSTED "out of memory: WHAT". */
-vlm_status vlm_fail_memory(vlm_error *err, const char *what);
+#define vlm_fail_memory(err, what) vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "out of memory: %s", what)
 
 /* Run the expression; return its status from the calling function unless it is VLM_OK. */
 #define VLM_TRY(expr)                                                                              \
