@@ -1,0 +1,398 @@
+"""Questions that one can ask about a scene (world.py), and their answers; and small talk.
+
+`ask(scene, rng)` returns one (skill, question, answer); `small_talk(rng)` one that needs no picture.
+The questions are a grammar of many phrasings, so that a stranger's words are likely to be near some of them.
+"""
+
+import random
+
+from world import COLOUR_NAMES, COUNT_MAX, SHAPES
+
+PICTURE_WORDS = ["picture", "picture", "image", "image", "photo", "drawing"]
+THINGS = ["shape", "shape", "shape", "object", "thing", "figure"]
+
+
+def article(noun):
+    return ("an " if noun[0] in "aeiou" else "a ") + noun
+
+
+def named(o):
+    return f"{o['colour']} {o['shape']}"
+
+
+def plural(noun):
+    return noun + ("es" if noun.endswith("ss") else "s")
+
+
+def join(parts):
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def amount(n, noun):
+    return f"{n} {noun if n == 1 else plural(noun)}"
+
+
+def matching(scene, shape=None, colour=None):
+    return [o for o in scene["objects"] if (not shape or o["shape"] == shape) and (not colour or o["colour"] == colour)]
+
+
+def vary(question, rng):
+    """The careless ways people type: spelling, capitals, punctuation, other words for picture, politeness."""
+    question = question.replace("picture", rng.choice(PICTURE_WORDS))
+    if rng.random() < 0.55:
+        question = question.replace("colour", "color").replace("gray", "gray" if rng.random() < 0.8 else "grey")
+    if rng.random() < 0.06:
+        question = rng.choice(["Please tell me: ", "Please answer: ", "Can you tell me: ", "Tell me, ", "Look at the image. "]) + \
+            question[0].lower() + question[1:]
+    if rng.random() < 0.2:
+        question = question[0].lower() + question[1:]
+    elif rng.random() < 0.02:
+        question = question.upper()
+    if rng.random() < 0.15:
+        question = question.rstrip("?.")
+    elif rng.random() < 0.04:
+        question += rng.choice([" ", "?", "!", " Please.", " Thanks."])
+    return question
+
+
+def unique_reference(scene, rng):
+    """A phrase that names exactly one object of the scene, with the object; or None."""
+    options = []
+    for o in scene["objects"]:
+        if len(matching(scene, o["shape"])) == 1:
+            options.append((o["shape"], o))
+        if len(matching(scene, o["shape"], o["colour"])) == 1:
+            options.append((named(o), o))
+    return rng.choice(options) if options else None
+
+
+# -------------------------------------------------------------------------------- questions and answers
+# Each returns (question, answer), or None where the scene does not allow a clear question.
+
+DESCRIBE = [
+    "What is in this picture?", "What is in the picture?", "Describe the picture.", "What do you see?", "What is this?",
+    "Describe this picture.", "What does the picture show?", "Describe this.", "What can you see in the picture?",
+    "Tell me about this picture.", "What's in the picture?", "What's in this picture?", "Describe what you see.",
+    "List everything in the picture.", "What is shown here?", "What do you see in this picture?", "What can you see?",
+    "What can be seen here?", "What can be seen in the picture?", "Describe the picture in one sentence.",
+    "Describe the picture in detail.", "Caption this picture.", "Give a caption for the picture.", "Write a caption.",
+    "What objects are in the picture?", "What shapes are in the picture?", "What shapes are there?", "Which shapes do you see?",
+    "Which shapes are in the picture?", "Name the shapes.", "List the shapes.", "List the shapes and their colours.",
+    "List all the objects you see.", "Which objects are there?", "What is drawn here?", "What is depicted?",
+    "What does this show?", "What shapes and colours do you see?", "What is on the picture?", "What's here?",
+    "Which coloured shapes are there?", "Can you describe the picture?", "Could you describe this picture?", "What have we here?",
+    "Please describe the picture.", "Tell me what you see.", "What am I looking at?", "Explain what is in the picture.",
+]
+
+
+def ask_describe(scene, rng):
+    things = sorted(scene["objects"], key=lambda o: o["x"])
+    if len(things) > 3 or any(b["x"] - a["x"] < 0.07 for a, b in zip(things, things[1:])):
+        return None
+    where = f" on {article(scene['background'])} background" if scene["background"] else ""
+    return rng.choice(DESCRIBE), f"The picture shows {join([article(named(o)) for o in things])}{where}."
+
+
+COUNT = [
+    "How many {} are there?", "How many {} are in the picture?", "How many {} do you see?", "How many {} can you see?",
+    "Count the {}.", "What is the number of {}?", "How many {}?", "How many {} does the picture show?", "Number of {}?",
+    "How many {} are shown?", "How many {} does the picture have?", "How many {} does the picture contain?",
+    "Can you count the {}?", "Tell me how many {} there are.", "How many {} are in this picture?", "Count all {}.",
+    "What's the number of {} in the picture?", "How many {} can be seen?", "How many {} are visible?", "Count the number of {}.",
+    "Please count the {}.", "How many {} are drawn here?", "How many {} have been drawn?", "Give me the number of {}.",
+]
+COUNT_OF_COLOUR = [
+    "How many {0} are {1}?", "How many of the {0} are {1}?", "How many {0} have the colour {1}?", "How many {0} in {1} are there?",
+]
+
+
+def ask_count(scene, rng):
+    shape = colour = None
+    kind = rng.random()
+    if kind < 0.65:
+        present = rng.random() < 0.75
+        o = rng.choice(scene["objects"]) if present else {"shape": rng.choice(SHAPES), "colour": rng.choice(COLOUR_NAMES)}
+        shape = o["shape"] if kind < 0.4 or kind >= 0.54 else None
+        colour = o["colour"] if kind >= 0.4 else None
+    noun = " ".join(filter(None, [colour, shape or rng.choice(THINGS)]))
+    question = rng.choice(COUNT).format(plural(noun))
+    if colour and rng.random() < 0.25:
+        question = rng.choice(COUNT_OF_COLOUR).format(plural(shape or rng.choice(THINGS)), colour)
+    said = " ".join(filter(None, [colour, shape or "shape"]))
+    n = len(matching(scene, shape, colour))
+    if n == 0:
+        return question, f"There are no {plural(said)}."
+    return question, f"There is 1 {said}." if n == 1 else f"There are {n} {plural(said)}."
+
+
+COLOUR = [
+    "What colour is the {}?", "What is the colour of the {}?", "Which colour is the {}?", "Tell me the colour of the {}.",
+    "What colour does the {} have?", "What's the colour of the {}?", "Which colour does the {} have?", "Name the colour of the {}.",
+    "The {} has which colour?", "What colour is the {} in the picture?", "What colour has the {}?", "Colour of the {}?",
+    "What colour is that {}?", "What colour is this {}?", "In what colour is the {} drawn?", "The {} is what colour?",
+]
+COLOUR_OF_ONE = ["What colour is it?", "What colour is the {}?", "What colour is this {}?", "Which colour is it?",
+                 "What is the colour of the {}?", "What is its colour?", "Which colour does the {} have?", "Name the colour."]
+
+
+def ask_colour(scene, rng):
+    if len(scene["objects"]) == 1 and rng.random() < 0.3:
+        o = scene["objects"][0]
+        return rng.choice(COLOUR_OF_ONE).format(rng.choice(THINGS)), f"The {o['shape']} is {o['colour']}."
+    unique = [o for o in scene["objects"] if len(matching(scene, o["shape"])) == 1]
+    if unique and rng.random() < 0.88:
+        o = rng.choice(unique)
+        return rng.choice(COLOUR).format(o["shape"]), f"The {o['shape']} is {o['colour']}."
+    shape = rng.choice(SHAPES)
+    if matching(scene, shape):
+        return None
+    return rng.choice(COLOUR).format(shape), f"There is no {shape}."
+
+
+SHAPE_OF_ONE = ["What shape is it?", "What shape is this?", "Which shape is this?", "What is the shape?", "What shape do you see?",
+                "Which shape is in the picture?", "What shape is in the picture?", "Name the shape.", "Name this shape.",
+                "What kind of shape is this?", "Identify the shape.", "What shape does the picture show?", "Which shape do you see?",
+                "What shape is shown?", "What is this shape called?"]
+SHAPE_OF_COLOUR = ["What shape is the {0} one?", "What shape is {0}?", "Which shape is {0}?", "What is the {0} shape?",
+                   "What shape is the {0} {1}?", "What is the {0} {1}?", "What is {0}?", "Name the {0} shape.",
+                   "What kind of shape is the {0} one?", "Which {1} is {0}?", "What is the shape of the {0} {1}?",
+                   "Which shape has the colour {0}?", "What's the {0} shape?", "What shape does the {0} {1} have?"]
+
+
+def ask_shape(scene, rng):
+    if len(scene["objects"]) == 1 and rng.random() < 0.4:
+        return rng.choice(SHAPE_OF_ONE), f"It is {article(named(scene['objects'][0]))}."
+    unique = [o for o in scene["objects"] if len(matching(scene, colour=o["colour"])) == 1]
+    if not unique:
+        return None
+    o = rng.choice(unique)
+    question = rng.choice(SHAPE_OF_COLOUR).format(o["colour"], rng.choice(THINGS))
+    return question, f"The {o['colour']} shape is {article(o['shape'])}."
+
+
+EXISTS = ["Is there {}?", "Do you see {}?", "Can you see {}?", "Is there {} in the picture?", "Does the picture show {}?",
+          "Do you see {} in the picture?", "Does the picture have {}?", "Does the picture contain {}?", "Is {} in the picture?",
+          "Is there {} here?", "Can you find {}?", "Is there {} anywhere?", "Does it show {}?", "Is {} visible?",
+          "Is there {} in this picture?", "Do you spot {}?", "Does this picture include {}?"]
+EXISTS_ANY = ["Are there any {}?", "Are there {}?", "Do you see any {}?", "Are there any {} in the picture?", "Any {}?",
+              "Does the picture have any {}?", "Can you see any {}?", "Are there {} in the picture?", "Does the picture show any {}?"]
+
+
+def ask_exists(scene, rng):
+    shape, colour = rng.choice(SHAPES), rng.choice(COLOUR_NAMES)
+    if rng.random() < 0.7:
+        o = rng.choice(scene["objects"])
+        shape = o["shape"] if rng.random() < 0.75 else shape
+        colour = o["colour"] if rng.random() < 0.75 else colour
+    kind = rng.random()
+    if kind < 0.4:
+        colour = None
+    elif kind < 0.52:
+        shape = None
+    noun = " ".join(filter(None, [colour, shape or rng.choice(THINGS)]))
+    said = " ".join(filter(None, [colour, shape or "shape"]))
+    question = rng.choice(EXISTS).format(article(noun)) if rng.random() < 0.72 else rng.choice(EXISTS_ANY).format(plural(noun))
+    n = len(matching(scene, shape, colour))
+    if n == 0:
+        return question, f"No, there is no {said}."
+    return question, f"Yes, there is {article(said)}." if n == 1 else f"Yes, there are {n} {plural(said)}."
+
+
+WHERE = ["Where is the {}?", "Where do you see the {}?", "In which part of the picture is the {}?", "Where's the {}?",
+         "Where is the {} in the picture?", "Where in the picture is the {}?", "Tell me where the {} is.",
+         "What is the position of the {}?", "Where can I find the {}?", "Where in the picture do you see the {}?",
+         "What part of the picture is the {} in?", "Where is the {} located?"]
+PLACES = [["in the top left", "at the top", "in the top right"], ["on the left", "in the middle", "on the right"],
+          ["in the bottom left", "at the bottom", "in the bottom right"]]
+
+
+def ask_where(scene, rng):
+    found = unique_reference(scene, rng)
+    if not found:
+        return None
+    phrase, o = found
+    if any(abs(v - edge) < 0.05 for v in (o["x"], o["y"]) for edge in (1 / 3, 2 / 3)):
+        return None
+    place = PLACES[min(2, int(o["y"] * 3))][min(2, int(o["x"] * 3))]
+    return rng.choice(WHERE).format(phrase), f"The {phrase} is {place}."
+
+
+def ask_size(scene, rng):
+    sizes = sorted(o["r"] for o in scene["objects"])
+    if len(sizes) < 2:
+        return None
+    big = rng.random() < 0.55
+    if (sizes[-1] / sizes[-2] if big else sizes[1] / sizes[0]) < 1.35:
+        return None
+    o = (max if big else min)(scene["objects"], key=lambda o: o["r"])
+    word = rng.choice(["biggest", "largest", "biggest"]) if big else "smallest"
+    question = rng.choice([
+        "Which shape is the {0}?", "What is the {0} shape?", "What is the {0} {1}?", "Which {1} is the {0}?",
+        "Which is the {0} shape?", "What shape is the {0}?", "Name the {0} shape.", "What's the {0} {1} in the picture?",
+        "Which {1} is {0}?", "Tell me the {0} shape."]).format(word, rng.choice(THINGS))
+    return question, f"The {'biggest' if big else 'smallest'} shape is the {named(o)}."
+
+
+def ask_compare(scene, rng):
+    """Are there more X than Y, or as many."""
+    present = list({o["shape"] for o in scene["objects"]})
+    first = rng.choice(present)
+    second = rng.choice([s for s in (present if len(present) > 1 and rng.random() < 0.75 else SHAPES) if s != first])
+    if rng.random() < 0.5:
+        first, second = second, first
+    n, m = len(matching(scene, first)), len(matching(scene, second))
+    tail = f"{amount(n, first) if n else 'no ' + plural(first)} and {amount(m, second) if m else 'no ' + plural(second)}"
+    kind = rng.random()
+    if kind < 0.7:
+        question = rng.choice(["Are there more {} than {}?", "Do you see more {} than {}?", "Are there more {} than {} in the picture?",
+                               "Is the number of {} larger than the number of {}?", "Does the picture have more {} than {}?"])
+        answer = "Yes" if n > m else "No"
+    else:
+        question = rng.choice(["Are there fewer {} than {}?", "Are there less {} than {}?", "Do you see fewer {} than {}?"])
+        answer = "Yes" if n < m else "No"
+    return question.format(plural(first), plural(second)), f"{answer}, there {'is' if n == 1 else 'are'} {tail}."
+
+
+BACKGROUND = ["What colour is the background?", "What is the background colour?", "Which colour is the background?",
+              "What is the colour of the background?", "What's the background colour?", "Name the background colour.",
+              "Tell me the colour of the background.", "Which colour does the background have?", "The background has which colour?",
+              "What colour is the background of the picture?", "What colour is behind the shapes?", "Background colour?",
+              "On what colour are the shapes drawn?", "What colour does the background have?", "What is the colour behind the shapes?"]
+
+
+def ask_background(scene, rng):
+    if not scene["background"]:
+        return None
+    return rng.choice(BACKGROUND), f"The background is {scene['background']}."
+
+
+SKILLS = {
+    "describe": (ask_describe, 1.8), "count": (ask_count, 2.0), "colour": (ask_colour, 1.2), "shape": (ask_shape, 1.1),
+    "exists": (ask_exists, 1.3), "where": (ask_where, 0.9), "size": (ask_size, 0.7), "compare": (ask_compare, 0.8),
+    "background": (ask_background, 0.5),
+}
+
+
+def ask(scene, rng, skill=None):
+    """One (skill, question, answer); a given skill may return None."""
+    if skill:
+        made = SKILLS[skill][0](scene, rng)
+        return (skill, vary(made[0], rng), made[1]) if made else None
+    names, weights = list(SKILLS), [w for _, w in SKILLS.values()]
+    while True:
+        skill = rng.choices(names, weights)[0]
+        made = SKILLS[skill][0](scene, rng)
+        if made:
+            return skill, vary(made[0], rng), made[1]
+
+
+# ---------------------------------------------------------------------------------------------- small talk
+
+KNOWN = "circles, squares, triangles, stars, hearts and crosses"
+WHO = "I am the small demonstration model built into vlmd, not a general model. I know a few plain shapes and their colours."
+CAN = f"I can describe a picture of up to {COUNT_MAX} plain shapes ({KNOWN}): their colours, how many there are and where they are."
+LOAD = "To use a real model, give vlmd the folder of a LLaVA model: `vlmd run FOLDER`."
+SHOW = "Please show me a picture of a few plain shapes, for example with `-i picture.png`."
+UNKNOWN = "I do not know that. I am a small demonstration model: I only know plain shapes, their colours, counts and places."
+
+TALK = [
+    (WHO, ["What are you?", "Who are you?", "What is your name?", "Tell me about yourself.", "Are you a model?", "Are you an AI?",
+           "What model are you?", "Which model is this?", "Introduce yourself.", "Who made you?", "Are you LLaVA?", "What's your name?",
+           "Are you ChatGPT?", "Are you a robot?", "What is vlmd?", "Are you human?", "Who is this?", "Who am I talking to?",
+           "Are you a general model?", "What kind of model are you?", "Which model are you?", "Who built you?"]),
+    (CAN, ["What can you do?", "What do you know?", "Help", "Help me.", "How can you help me?", "What can I ask you?", "help",
+           "What questions can I ask?", "What are you able to do?", "What are you good at?", "How do I use you?", "What are your skills?",
+           "Which shapes do you know?", "Which colours do you know?", "What shapes can you see?", "What do you understand?",
+           "What can you recognise?", "What can I do here?", "What are your limits?", "What can you tell me?"]),
+    (LOAD, ["How do I load a real model?", "How do I use another model?", "How can I run LLaVA?", "Load a bigger model.",
+            "How do I get a better model?", "Where can I get a real model?", "How do I use a bigger model?", "How do I load LLaVA?",
+            "How do I download a model?", "Can I use another model?", "How do I serve a model?", "How do I change the model?"]),
+    ("Hello! " + SHOW, ["Hello", "Hello!", "Hi", "Hi!", "Hey", "Good morning", "Hi there!", "Hello there", "Good evening!", "hey there",
+                        "Good afternoon", "Hello, how are you?", "Greetings", "Hi, how are you?", "How are you?", "How are you doing?"]),
+    ("You are welcome.", ["Thanks", "Thank you", "Thank you!", "Thanks a lot!", "Great, thanks.", "Thank you very much.", "Nice, thanks!"]),
+    ("Goodbye!", ["Bye", "Goodbye", "Bye!", "See you later.", "Good night", "See you!", "Bye bye"]),
+]
+
+UNKNOWN_QUESTIONS = [
+    "What is the capital of {place}?", "Write a poem about {topic}.", "Who won the {topic} cup?", "Tell me a joke.",
+    "Translate this to {language}.", "What time is it?", "What is the weather in {place}?", "Explain {topic}.", "Explain {topic} to me.",
+    "How old is the {person}?", "Who is the {person}?", "Write a {language} program.", "How do I cook {topic}?", "Who is {name}?",
+    "Why is the sky so high?", "Why is the sky blue?", "Can you sing about {topic}?", "What is the price of {topic}?", "Where is {place}?",
+    "Who wrote {topic}?", "What is the meaning of life?", "Is {topic} good for me?", "How far is {place} from here?", "Who invented {topic}?",
+    "Do you like {topic}?", "Give me a recipe for {topic}.", "Solve this equation.", "What is {number} plus {number}?",
+    "Is this {person} happy?", "What breed is the {animal}?", "Is there a {animal}?", "Is there a {animal} in the picture?",
+    "How many {animal}s are there?", "How many {animal}s are in the picture?", "What colour is the {animal}?", "Where is the {animal}?",
+    "What is the {person} doing?", "Do you see a {animal}?", "Is it day or night?", "Who painted this picture?", "Who drew this?",
+    "What is the mood of the picture?", "Where was the photo taken?", "Tell me a story about {topic}.", "Do you love me?",
+    "What do you think about {topic}?", "Which {animal} is the fastest?", "How much is {number} times {number}?", "{number} + {number}?",
+    "Summarise the news from {place}.", "What does the {animal} eat?", "Is the {person} old?", "What is {topic}?", "Define {topic}.",
+    "What does the text say?", "Read the text.", "What is written here?", "Is there any text?", "What word is this?", "What number is this?",
+    "Is there a {other}?", "How many {other}s are there?", "What colour is the {other}?", "Do you see a {other}?", "Where is the {other}?",
+    "What is left of the {shape}?", "What is above the {shape}?", "Is the {shape} left of the {shape}?", "What is next to the {shape}?",
+    "What is the area of the {shape}?", "How big is the {shape} in pixels?", "Why is the {shape} {colour}?", "Draw a {shape}.",
+    "Make the {shape} {colour}.", "Who likes {colour}?", "What is the history of the {shape}?", "What does {colour} mean?",
+    "Write code that draws a {shape}.", "How do you spell {topic}?", "When was {name} born?", "What year is it?", "What day is today?",
+    "Is this real?", "Is this picture beautiful?", "How was this picture made?", "What camera took this photo?", "Can you drive a {animal}?",
+    "Recommend a book about {topic}.", "How do I learn {language}?", "What should I eat today?", "Fix my code.", "Sort these numbers.",
+]
+FILLERS = {
+    "place": "France Paris London China Japan Berlin Africa Brazil Rome India Canada Spain Italy Texas Kenya Peru Norway Cairo Moscow".split(),
+    "topic": "love football music history physics soup bread money war peace science art rain Python rice gravity cars computers tea "
+             "flowers coffee school work law biology chess pasta winter sleep fear time space energy taxes democracy poetry cheese".split(),
+    "language": "French German English Spanish Python C Rust Chinese Latin Java Italian Greek".split(),
+    "person": "man woman king president boy girl teacher doctor child queen person author lady baby".split(),
+    "animal": "cat dog horse bird fish cow sheep lion car tree house elephant bear flower sun cloud boat bus bike chair table apple ball".split(),
+    "other": "hexagon pentagon rectangle oval diamond ring arrow line cube sphere octagon spiral moon letter number logo dot cylinder "
+             "trapezoid ellipse word face".split(),
+    "name": "Einstein Napoleon Shakespeare Mozart Newton Lincoln Cleopatra Picasso Darwin Gandhi".split(),
+    "number": [str(n) for n in range(2, 60)],
+    "shape": SHAPES,
+    "colour": COLOUR_NAMES,
+}
+STEMS = ["What is the {} of the {}?", "How do I {} a {}?", "Why does the {} {}?", "Tell me about {} and {}.", "Is {} better than {}?",
+         "Can you {} the {}?", "Who was the first {} of {}?", "Where can I buy {} {}?", "{} the {}.", "Should I {} my {}?",
+         "When did {} become {}?", "What happens if {} {}?", "Which {} is the best for {}?", "I need {} for my {}."]
+
+
+def random_word(rng):
+    """Something that looks like a word, so that no list of words has to be complete."""
+    return "".join(rng.choice("bcdfghklmnprstvw") + rng.choice(["a", "e", "i", "o", "u", "ea", "ou"]) +
+                   rng.choice(["", "", "n", "r", "s", "t", "ck"]) for _ in range(rng.randint(1, 3)))
+
+
+def strange_word(rng):
+    if rng.random() < 0.5:
+        return random_word(rng)
+    return rng.choice(FILLERS[rng.choice(["topic", "animal", "person", "place"])])
+
+
+def fill(question, rng):
+    for name, values in FILLERS.items():
+        while "{" + name + "}" in question:
+            question = question.replace("{" + name + "}", rng.choice(values), 1)
+    return question
+
+
+def small_talk(rng):
+    """One (skill, question, answer) that needs no picture."""
+    kind = rng.random()
+    if kind < 0.4:
+        answer, questions = rng.choice(TALK)
+        return "talk", vary(rng.choice(questions), rng), answer
+    if kind < 0.8:
+        return "unknown", vary(fill(rng.choice(UNKNOWN_QUESTIONS), rng), rng), UNKNOWN
+    stem = rng.choice(STEMS)
+    question = stem.format(strange_word(rng), strange_word(rng))
+    return "unknown", vary(question[0].upper() + question[1:], rng), UNKNOWN
+
+
+def corpus(count, seed):
+    """Lines to train the tokenizer on."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        scene = {"objects": [{"shape": rng.choice(SHAPES), "colour": rng.choice(COLOUR_NAMES), "x": rng.random(),
+                              "y": rng.random(), "r": rng.uniform(0.07, 0.4)} for _ in range(rng.randint(1, COUNT_MAX))],
+                 "background": rng.choice(COLOUR_NAMES)}
+        _, question, answer = ask(scene, rng) if rng.random() < 0.8 else small_talk(rng)
+        yield question
+        yield answer
