@@ -1,0 +1,89 @@
+/* cmd_run.c - `vlmd run`: an answer on the terminal, streamed; a conversation when there is no
+ * prompt and stdin is a terminal. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/utf8.h"
+#include "cli/answer.h"
+#include "cli/chat_loop.h"
+#include "cli/cmd.h"
+#include "cli/compute.h"
+#include "cli/model_arg.h"
+#include "cli/pictures.h"
+
+enum { STDIN_LEN_MAX = 64 << 20 };
+
+/* Ask once, with the pictures and the prompt of the options. */
+static vlm_status ask_once(vlm_engine *engine, const vlm_options *opt, vlm_bytes text,
+                           vlm_error *err)
+{
+    vlm_image images[VLM_OPTION_LIST_MAX];
+    vlm_part parts[VLM_OPTION_LIST_MAX + 1];
+    vlm_bytes stop[VLM_OPTION_LIST_MAX];
+    vlm_engine_info info;
+    bool cancelled;
+    const size_t n_images = opt->image.n;
+    if (!vlm_utf8_valid(text.ptr, text.len))
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "prompt: not UTF-8 at byte %zu",
+                        vlm_utf8_first_bad(text.ptr, text.len));
+    VLM_TRY(vlm_cli_read_pictures(opt, images, err));
+    for (size_t i = 0; i < n_images; i++) parts[i] = (vlm_part){.image = &images[i]};
+    parts[n_images] = (vlm_part){.text = text};
+
+    vlm_message messages[2];
+    vlm_part system_part;
+    size_t n = 0;
+    if (opt->system != NULL) {
+        system_part = (vlm_part){.text = vlm_bytes_of(opt->system)};
+        messages[n++] =
+            (vlm_message){.role = vlm_bytes_of("system"), .parts = &system_part, .n_parts = 1};
+    }
+    messages[n++] =
+        (vlm_message){.role = vlm_bytes_of("user"), .parts = parts, .n_parts = n_images + 1};
+    vlm_request request = {.messages = messages, .n_messages = n};
+    if (opt->raw)
+        request =
+            (vlm_request){.raw_prompt = &text, .raw_images = images, .n_raw_images = n_images};
+    engine->ops->info(engine, &info);
+    vlm_cli_fill_request(&request, opt, &info, stop);
+    const vlm_status status = vlm_cli_answer(engine, &request, opt->timings, NULL, &cancelled, err);
+    for (size_t i = 0; i < n_images; i++) vlm_image_fini(&images[i]);
+    return status;
+}
+
+/* The prompt of a pipe: all of it, but for one line end. */
+static vlm_status ask_stdin(vlm_engine *engine, const vlm_options *opt, vlm_error *err)
+{
+    vlm_buf text;
+    VLM_TRY(vlm_fd_read(STDIN_FILENO, "standard input", STDIN_LEN_MAX, &text, err));
+    vlm_bytes bytes = vlm_buf_bytes(&text);
+    if (bytes.len > 0 && bytes.ptr[bytes.len - 1] == '\n') bytes.len--;
+    const vlm_status status = ask_once(engine, opt, bytes, err);
+    vlm_buf_fini(&text);
+    return status;
+}
+
+int vlm_cmd_run(const vlm_options *opt)
+{
+    vlm_error err;
+    vlm_folder *folder = NULL;
+    vlm_engine *engine = NULL;
+    const vlm_engine_options options = vlm_cli_engine_options(opt);
+    vlm_status status = vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, &folder, &err);
+    if (status == VLM_OK) status = vlm_engine_open(folder, &options, &engine, &err);
+    if (status == VLM_OK) {
+        if (opt->prompt != NULL) {
+            vlm_cli_catch_interrupt();
+            status = ask_once(engine, opt, vlm_bytes_of(opt->prompt), &err);
+        } else if (isatty(STDIN_FILENO) == 1) {
+            status = vlm_cli_chat_loop(engine, opt, &err);
+        } else {
+            vlm_cli_catch_interrupt();
+            status = ask_stdin(engine, opt, &err);
+        }
+    }
+    if (engine != NULL) engine->ops->close(engine);
+    vlm_folder_close(folder);
+    return status == VLM_OK ? VLM_EXIT_DONE : vlm_cli_fail(&err);
+}

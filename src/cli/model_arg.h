@@ -1,0 +1,11 @@
+/* model_arg.h - the MODEL argument of a command: a folder, a hub id, or "demo".  Threads: one. */
+#ifndef VLM_CLI_MODEL_ARG_H
+#define VLM_CLI_MODEL_ARG_H
+
+#include "model/folder.h"
+
+/* arg NULL stands for "demo", the model inside the program.  A folder of that name wins.
+ * NOT_FOUND or INVALID_ARGUMENT says what the argument is not. */
+VLM_MUST_USE vlm_status vlm_model_arg_open(const char *arg, vlm_folder **out, vlm_error *err);
+
+#endif

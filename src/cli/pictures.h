@@ -1,0 +1,17 @@
+/* pictures.h - the pictures named on the command line.  Threads: one. */
+#ifndef VLM_CLI_PICTURES_H
+#define VLM_CLI_PICTURES_H
+
+#include "cli/options.h"
+#include "image/image.h"
+
+/* Decode the file into out, within the limits of the options.  Every status; the text begins with
+ * the file's name as it was given.  Free with vlm_image_fini. */
+VLM_MUST_USE vlm_status vlm_cli_read_picture(const char *path, const vlm_options *opt,
+                                             vlm_image *out, vlm_error *err);
+
+/* All of opt->image, in order; images [VLM_OPTION_LIST_MAX].  On error none is left. */
+VLM_MUST_USE vlm_status vlm_cli_read_pictures(const vlm_options *opt, vlm_image *images,
+                                              vlm_error *err);
+
+#endif

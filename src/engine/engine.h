@@ -1,0 +1,140 @@
+/* engine.h - the narrow facade of the engine: conversations with pictures in, text out.
+ * It takes pixels, never files: a decoder that dies on a hostile picture takes no model with it.
+ * Not: HTTP, gRPC, image formats; nor threads of its own: somebody calls step.
+ * Ownership: submit copies what it keeps; events live until the next call of next_event.
+ * Threads: submit, cancel, step and next_event from one thread at a time. */
+#ifndef VLM_ENGINE_ENGINE_H
+#define VLM_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cpu.h"
+#include "base/status.h"
+#include "engine/sampler.h"
+#include "image/image.h"
+#include "model/folder.h"
+#include "model/weights.h"
+
+enum { VLM_REQUEST_IMAGES_MAX = 16, VLM_REQUEST_CHOICES_MAX = 8, VLM_REQUEST_MESSAGES_MAX = 4096 };
+
+/* A piece of a message: a picture if image is not NULL, else text (UTF-8). */
+typedef struct vlm_part {
+    const vlm_image *image;
+    vlm_bytes text;
+} vlm_part;
+
+typedef struct vlm_message {
+    vlm_bytes role; /* "system", "user", "assistant", ... */
+    const vlm_part *parts;
+    size_t n_parts;
+} vlm_message;
+
+typedef struct vlm_request {
+    const vlm_message *messages; /* in order; through the model's chat template */
+    size_t n_messages;
+    /* Instead of messages: the whole prompt, its placeholders standing for images in order. */
+    const vlm_bytes *raw_prompt;
+    const vlm_image *raw_images;
+    size_t n_raw_images;
+
+    vlm_sampling sampling;
+    uint32_t n_choices;    /* 0 counts as 1 */
+    uint32_t max_tokens;   /* 0, or more than fits: as many as the context holds */
+    const vlm_bytes *stop; /* [n_stop] texts that end the answer and are not part of it */
+    size_t n_stop;
+    bool ignore_eos;
+} vlm_request;
+
+typedef enum vlm_event_type {
+    VLM_EVENT_TEXT, /* more of a choice's answer */
+    VLM_EVENT_DONE, /* a choice has ended; after the last choice's the request is gone */
+    VLM_EVENT_ERROR /* the request has failed and is gone */
+} vlm_event_type;
+
+typedef enum vlm_finish { VLM_FINISH_STOP, VLM_FINISH_LENGTH, VLM_FINISH_CANCELLED } vlm_finish;
+
+typedef struct vlm_usage {
+    uint32_t n_prompt, n_completion; /* tokens; completion is of this choice */
+    uint32_t n_image, n_cached;      /* of the prompt */
+} vlm_usage;
+
+typedef struct vlm_timings {
+    double queue_s, image_s, prefill_s, decode_s;
+} vlm_timings;
+
+typedef struct vlm_event {
+    vlm_event_type type;
+    uint64_t request_id;
+    uint32_t choice;
+    vlm_bytes text;      /* TEXT: whole code points */
+    uint32_t token_id;   /* TEXT: the token whose arrival released the text */
+    vlm_finish finish;   /* DONE */
+    bool last;           /* DONE: no choice is left */
+    vlm_usage usage;     /* DONE */
+    vlm_timings timings; /* DONE */
+    vlm_error error;     /* ERROR */
+} vlm_event;
+
+typedef struct vlm_engine_info {
+    const char *model_type, *device, *cpu_level, *tokenizer, *chat_template;
+    uint32_t n_ctx, n_image_tokens, n_vocab, n_threads;
+    size_t weight_bytes;
+    /* What generation_config.json recommends, as sampling parameters: greedy unless it says
+     * do_sample. */
+    vlm_sampling sampling_default;
+} vlm_engine_info;
+
+typedef struct vlm_engine_progress {
+    uint32_t n_images_done, n_images;
+    uint32_t n_prompt_done, n_prompt; /* tokens in the cache, of */
+} vlm_engine_progress;
+
+typedef struct vlm_engine vlm_engine;
+
+typedef struct vlm_engine_ops {
+    void (*close)(vlm_engine *e);
+
+    /* Check and prepare a request: template, tokens, pixels.  Its id is never reused.
+     * INVALID_ARGUMENT names the parameter; OUT_OF_RANGE when the prompt is longer than the
+     * context; RESOURCE_EXHAUSTED when too many wait or memory is short. */
+    VLM_MUST_USE vlm_status (*submit)(vlm_engine *e, const vlm_request *request, uint64_t *id,
+                                      vlm_error *err);
+    /* The request ends at the next step, with DONE/CANCELLED for what was running.  An unknown id
+     * is ignored. */
+    void (*cancel)(vlm_engine *e, uint64_t id);
+
+    /* Do one piece of work: one image, one chunk of a prompt, or one token.  Does nothing while
+     * events wait to be fetched.  False when there is nothing to do. */
+    bool (*step)(vlm_engine *e);
+
+    /* How far the request being computed is; all zero when there is none. */
+    void (*progress)(const vlm_engine *e, vlm_engine_progress *out);
+
+    /* The next event, if any. */
+    bool (*next_event)(vlm_engine *e, vlm_event *out);
+
+    void (*info)(const vlm_engine *e, vlm_engine_info *out);
+} vlm_engine_ops;
+
+struct vlm_engine {
+    const vlm_engine_ops *ops;
+};
+
+typedef struct vlm_engine_options {
+    vlm_weight_dtype dtype;
+    uint32_t n_ctx;       /* 0: the model's */
+    uint32_t n_threads;   /* 0: one per CPU */
+    bool cpu_level_given; /* false: the best that this CPU has */
+    vlm_cpu_level cpu_level;
+    uint32_t waiting_max; /* 0: 256 */
+} vlm_engine_options;
+
+/* The engine of a model folder on the CPU.  The folder must outlive it.  Every status, with the
+ * file and the field or tensor named. */
+VLM_MUST_USE vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options,
+                                        vlm_engine **out, vlm_error *err);
+
+#endif

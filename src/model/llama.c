@@ -1,0 +1,206 @@
+#include "model/llama.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "model/rope.h"
+
+typedef struct matrix_spec {
+    const char *weight, *bias;
+    uint32_t n_rows, n_cols;
+    bool has_bias;
+    vlm_weight *out, *out_bias;
+} matrix_spec;
+
+static vlm_status bind_layer(vlm_llama_layer *l, const vlm_llama *m, const vlm_text_config *t,
+                             const char *root, uint32_t idx, vlm_weights *w, vlm_error *err)
+{
+    char prefix[160];
+    (void)snprintf(prefix, sizeof prefix, "%slayers.%u.", root, idx);
+    const uint32_t q_width = m->n_heads * m->head_dim, kv_width = m->n_kv_heads * m->head_dim;
+    const bool qkv = t->attention_bias_qkv, o = t->attention_bias_o, mlp = t->mlp_bias;
+    const matrix_spec specs[] = {
+        {"self_attn.q_proj.weight", "self_attn.q_proj.bias", q_width, m->hidden, qkv, &l->q,
+         &l->q_bias},
+        {"self_attn.k_proj.weight", "self_attn.k_proj.bias", kv_width, m->hidden, qkv, &l->k,
+         &l->k_bias},
+        {"self_attn.v_proj.weight", "self_attn.v_proj.bias", kv_width, m->hidden, qkv, &l->v,
+         &l->v_bias},
+        {"self_attn.o_proj.weight", "self_attn.o_proj.bias", m->hidden, q_width, o, &l->o,
+         &l->o_bias},
+        {"mlp.gate_proj.weight", "mlp.gate_proj.bias", m->mlp, m->hidden, mlp, &l->gate,
+         &l->gate_bias},
+        {"mlp.up_proj.weight", "mlp.up_proj.bias", m->mlp, m->hidden, mlp, &l->up, &l->up_bias},
+        {"mlp.down_proj.weight", "mlp.down_proj.bias", m->hidden, m->mlp, mlp, &l->down,
+         &l->down_bias},
+    };
+    VLM_TRY(vlm_weights_vector(w, prefix, "input_layernorm.weight", m->hidden, &l->norm1, err));
+    VLM_TRY(vlm_weights_vector(w, prefix, "post_attention_layernorm.weight", m->hidden, &l->norm2,
+                               err));
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        const matrix_spec *s = &specs[i];
+        VLM_TRY(vlm_weights_matrix(w, prefix, s->weight, s->n_rows, s->n_cols, s->out, err));
+        if (s->has_bias)
+            VLM_TRY(vlm_weights_vector(w, prefix, s->bias, s->n_rows, s->out_bias, err));
+    }
+    l->window = t->layer_window[idx] ? t->sliding_window : 0;
+    return VLM_OK;
+}
+
+static vlm_status bind_all(vlm_llama *m, const vlm_config *config, vlm_weights *w, vlm_error *err)
+{
+    static const char *const prefixes[] = {"language_model.model.", "model.language_model.",
+                                           "model.language_model.model."};
+    static const char *const head_prefixes[] = {"language_model.", "", "model.language_model.",
+                                                "model."};
+    const vlm_text_config *t = &config->text;
+    const char *root;
+    VLM_TRY(vlm_weights_prefix(w, prefixes, sizeof prefixes / sizeof prefixes[0],
+                               "embed_tokens.weight", &root, err));
+    VLM_TRY(
+        vlm_weights_matrix(w, root, "embed_tokens.weight", m->n_vocab, m->hidden, &m->embed, err));
+    VLM_TRY(vlm_weights_vector(w, root, "norm.weight", m->hidden, &m->norm, err));
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        VLM_TRY(bind_layer(&m->layers[i], m, t, root, i, w, err));
+    if (t->tie_word_embeddings) {
+        m->head = m->embed;
+        return VLM_OK;
+    }
+    VLM_TRY(vlm_weights_prefix(w, head_prefixes, sizeof head_prefixes / sizeof head_prefixes[0],
+                               "lm_head.weight", &root, err));
+    return vlm_weights_matrix(w, root, "lm_head.weight", m->n_vocab, m->hidden, &m->head, err);
+}
+
+vlm_status vlm_llama_bind(vlm_llama *m, const vlm_config *config, uint32_t n_positions,
+                          vlm_weights *weights, vlm_error *err)
+{
+    const vlm_text_config *t = &config->text;
+    assert(n_positions >= 1);
+    *m = (vlm_llama){
+        .n_layers = t->n_layers,
+        .n_positions = n_positions,
+        .hidden = t->hidden_size,
+        .mlp = t->intermediate_size,
+        .n_vocab = t->vocab_size,
+        .n_heads = t->n_heads,
+        .n_kv_heads = t->n_kv_heads,
+        .head_dim = t->head_dim,
+        .eps = t->rms_norm_eps,
+        .act = t->hidden_act,
+    };
+    m->layers = vlm_calloc(m->n_layers, sizeof *m->layers);
+    if (m->layers == NULL) return vlm_fail_memory(err, "decoder");
+    vlm_status status = bind_all(m, config, weights, err);
+    if (status == VLM_OK) status = vlm_rope_table(t, n_positions, &m->rope, err);
+    if (status != VLM_OK) vlm_llama_fini(m);
+    return status;
+}
+
+void vlm_llama_fini(vlm_llama *m)
+{
+    free(m->layers);
+    free(m->rope);
+    m->layers = NULL;
+    m->rope = NULL;
+}
+
+vlm_status vlm_llama_scratch_init(vlm_llama_scratch *s, const vlm_llama *m, uint32_t n_rows_max,
+                                  vlm_backend *b, vlm_error *err)
+{
+    *s = (vlm_llama_scratch){.n_rows_max = n_rows_max};
+    const size_t q_width = (size_t)m->n_heads * m->head_dim;
+    const struct {
+        size_t n_cols;
+        float **out;
+    } parts[] = {
+        {m->hidden, &s->norm}, {q_width, &s->q}, {q_width, &s->attn},
+        {m->mlp, &s->gate},    {m->mlp, &s->up},
+    };
+    s->positions = vlm_calloc(n_rows_max, sizeof *s->positions);
+    vlm_status status = s->positions == NULL ? vlm_fail_memory(err, "decoder") : VLM_OK;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0] && status == VLM_OK; i++) {
+        size_t n, n_bytes;
+        void *ptr = NULL;
+        if (!vlm_size_mul(parts[i].n_cols, n_rows_max, &n) ||
+            !vlm_size_mul(n, sizeof(float), &n_bytes))
+            status = vlm_fail_memory(err, "decoder");
+        else
+            status = b->ops->alloc(b, n_bytes, &ptr, err);
+        *parts[i].out = ptr;
+    }
+    if (status != VLM_OK) vlm_llama_scratch_fini(s, b);
+    return status;
+}
+
+void vlm_llama_scratch_fini(vlm_llama_scratch *s, vlm_backend *b)
+{
+    float *const parts[] = {s->norm, s->q, s->attn, s->gate, s->up};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) b->ops->free(b, parts[i]);
+    free(s->positions);
+    *s = (vlm_llama_scratch){0};
+}
+
+/* LlamaAttention: the new rows' keys and values go straight to their place in the cache. */
+static void attention(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
+                      vlm_backend *b, float *k_cache, float *v_cache, float *x, uint32_t n,
+                      uint32_t n_past)
+{
+    const vlm_backend_ops *ops = b->ops;
+    const size_t kv_width = (size_t)m->n_kv_heads * m->head_dim;
+    float *k = k_cache + n_past * kv_width, *v = v_cache + n_past * kv_width;
+
+    ops->rms_norm(b, s->norm, x, n, &l->norm1, m->eps);
+    ops->linear(b, s->q, s->norm, n, &l->q, &l->q_bias, false);
+    ops->linear(b, k, s->norm, n, &l->k, &l->k_bias, false);
+    ops->linear(b, v, s->norm, n, &l->v, &l->v_bias, false);
+    ops->rope(b, s->q, n, m->n_heads, m->head_dim, s->positions, m->rope);
+    ops->rope(b, k, n, m->n_kv_heads, m->head_dim, s->positions, m->rope);
+    const vlm_attn_args args = {
+        .q = s->q,
+        .k_cache = k_cache,
+        .v_cache = v_cache,
+        .out = s->attn,
+        .n_tokens = n,
+        .n_past = n_past,
+        .n_heads = m->n_heads,
+        .n_kv_heads = m->n_kv_heads,
+        .head_dim = m->head_dim,
+        .window = l->window,
+        .scale = 1.0f / sqrtf((float)m->head_dim),
+    };
+    ops->attn_causal(b, &args);
+    ops->linear(b, x, s->attn, n, &l->o, &l->o_bias, true);
+}
+
+/* LlamaMLP: x += down(act(gate(norm x)) * up(norm x)). */
+static void feed_forward(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
+                         vlm_backend *b, float *x, uint32_t n)
+{
+    const vlm_backend_ops *ops = b->ops;
+    ops->rms_norm(b, s->norm, x, n, &l->norm2, m->eps);
+    ops->linear(b, s->gate, s->norm, n, &l->gate, &l->gate_bias, false);
+    ops->linear(b, s->up, s->norm, n, &l->up, &l->up_bias, false);
+    ops->act_mul(b, s->gate, s->up, (size_t)n * m->mlp, m->act);
+    ops->linear(b, x, s->gate, n, &l->down, &l->down_bias, true);
+}
+
+void vlm_llama_forward(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
+                       const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past)
+{
+    assert(n <= s->n_rows_max && n_past + n <= cache->n_ctx && cache->n_ctx <= m->n_positions);
+    for (uint32_t i = 0; i < n; i++) s->positions[i] = n_past + i;
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        attention(m, &m->layers[i], s, b, cache->k[i], cache->v[i], x, n, n_past);
+        feed_forward(m, &m->layers[i], s, b, x, n);
+    }
+}
+
+void vlm_llama_logits(const vlm_llama *m, vlm_backend *b, float *logits, float *x, uint32_t n)
+{
+    const vlm_weight none = {0};
+    b->ops->rms_norm(b, x, x, n, &m->norm, m->eps);
+    b->ops->linear(b, logits, x, n, &m->head, &none, false);
+}

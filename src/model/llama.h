@@ -1,0 +1,74 @@
+/* llama.h - the LLaMA decoder (also Mistral and Qwen2, which differ in biases and window): rows of
+ * embeddings to logits over a key/value cache.
+ * Source: Transformers, modeling_llama.py, modeling_mistral.py, modeling_qwen2.py.
+ * Not: where the rows come from (llava.h), nor who owns the cache (engine/kv.h).
+ * Threads: weights are read by any; scratch and cache belong to the caller's thread. */
+#ifndef VLM_MODEL_LLAMA_H
+#define VLM_MODEL_LLAMA_H
+
+#include "model/config.h"
+#include "model/weights.h"
+#include "tensor/backend.h"
+
+typedef struct vlm_llama_layer {
+    vlm_weight norm1;                          /* input_layernorm [hidden] */
+    vlm_weight q;                              /* [n_heads * head_dim, hidden] */
+    vlm_weight k, v;                           /* [n_kv_heads * head_dim, hidden] */
+    vlm_weight o;                              /* [hidden, n_heads * head_dim] */
+    vlm_weight q_bias, k_bias, v_bias, o_bias; /* absent where the family has none */
+    vlm_weight norm2;                          /* post_attention_layernorm [hidden] */
+    vlm_weight gate, up;                       /* [mlp, hidden] */
+    vlm_weight down;                           /* [hidden, mlp] */
+    vlm_weight gate_bias, up_bias, down_bias;
+    uint32_t window; /* sliding window in tokens, 0: none */
+} vlm_llama_layer;
+
+typedef struct vlm_llama {
+    vlm_weight embed;        /* [n_vocab, hidden] */
+    vlm_weight norm;         /* [hidden] */
+    vlm_weight head;         /* [n_vocab, hidden]; the embedding itself when tied */
+    vlm_llama_layer *layers; /* [n_layers] */
+    float *rope;             /* [n_positions, head_dim/2, 2], on the host */
+    uint32_t n_layers, n_positions;
+    uint32_t hidden, mlp, n_vocab, n_heads, n_kv_heads, head_dim;
+    float eps;
+    vlm_act act;
+} vlm_llama;
+
+/* The key/value cache of one sequence: per layer k[layer], v[layer] [n_ctx, n_kv_heads * head_dim]
+ * float on the device; rows 0..n_past-1 are filled. */
+typedef struct vlm_llama_cache {
+    float **k, **v;
+    uint32_t n_ctx;
+} vlm_llama_cache;
+
+/* Working memory for up to n_rows_max rows at a time. */
+typedef struct vlm_llama_scratch {
+    uint32_t n_rows_max;
+    float *norm;         /* [rows, hidden] */
+    float *q, *attn;     /* [rows, n_heads * head_dim] */
+    float *gate, *up;    /* [rows, mlp] */
+    uint32_t *positions; /* [rows], on the host */
+} vlm_llama_scratch;
+
+/* n_positions: the longest sequence that will be run, 1..max_positions of the config.
+ * Every status of vlm_weights_*; RESOURCE_EXHAUSTED. */
+VLM_MUST_USE vlm_status vlm_llama_bind(vlm_llama *m, const vlm_config *config, uint32_t n_positions,
+                                       vlm_weights *weights, vlm_error *err);
+void vlm_llama_fini(vlm_llama *m);
+
+VLM_MUST_USE vlm_status vlm_llama_scratch_init(vlm_llama_scratch *s, const vlm_llama *m,
+                                               uint32_t n_rows_max, vlm_backend *b, vlm_error *err);
+void vlm_llama_scratch_fini(vlm_llama_scratch *s, vlm_backend *b);
+
+/* Run all layers over n rows that follow n_past rows already in the cache, whose keys and values
+ * are appended.  x [n, hidden] on the device holds the embeddings and receives the last layer's
+ * hidden states (before the final norm).  n <= n_rows_max, n_past + n <= n_ctx. */
+void vlm_llama_forward(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
+                       const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past);
+
+/* logits [n, n_vocab] of hidden states x [n, hidden]; both on the device, x is overwritten by its
+ * norm. */
+void vlm_llama_logits(const vlm_llama *m, vlm_backend *b, float *logits, float *x, uint32_t n);
+
+#endif

@@ -1,0 +1,101 @@
+/* llava.c - the LLaVA-1.5 family: CLIP tower, feature selection, two-layer projector.
+ * Source: Transformers, LlavaModel.get_image_features (modeling_llava.py). */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "model/clip.h"
+#include "model/family.h"
+#include "model/projector.h"
+
+struct vlm_vision {
+    vlm_backend *backend;
+    vlm_clip clip;
+    vlm_clip_scratch scratch;
+    vlm_projector projector;
+    float *hidden;    /* [clip.n_tokens, n_feature_layers * width] */
+    float *projected; /* [n_image_tokens, text hidden]: between the two layers */
+    uint32_t n_image_tokens;
+    bool keep_class_token; /* strategy "full"; "default" drops row 0 */
+};
+
+static void llava_close(vlm_vision *v)
+{
+    if (v == NULL) return;
+    vlm_clip_scratch_fini(&v->scratch, v->backend);
+    vlm_clip_fini(&v->clip);
+    v->backend->ops->free(v->backend, v->hidden);
+    v->backend->ops->free(v->backend, v->projected);
+    free(v);
+}
+
+static size_t hidden_width(const vlm_vision *v)
+{
+    return (size_t)v->clip.n_feature_layers * v->clip.width;
+}
+
+static vlm_status alloc_outputs(vlm_vision *v, uint32_t text_hidden, vlm_error *err)
+{
+    size_t n_hidden, n_projected;
+    if (!vlm_size_mul(hidden_width(v) * sizeof(float), v->clip.n_tokens, &n_hidden) ||
+        !vlm_size_mul((size_t)text_hidden * sizeof(float), v->n_image_tokens, &n_projected))
+        return vlm_fail_memory(err, "vision tower");
+    void *ptr = NULL;
+    VLM_TRY(v->backend->ops->alloc(v->backend, n_hidden, &ptr, err));
+    v->hidden = ptr;
+    VLM_TRY(v->backend->ops->alloc(v->backend, n_projected, &ptr, err));
+    v->projected = ptr;
+    return VLM_OK;
+}
+
+static vlm_status llava_open(const vlm_config *config, vlm_weights *weights, vlm_backend *backend,
+                             vlm_vision **out, vlm_error *err)
+{
+    *out = NULL;
+    vlm_vision *v = calloc(1, sizeof *v);
+    if (v == NULL) return vlm_fail_memory(err, "vision tower");
+    v->backend = backend;
+    v->keep_class_token = config->feature_full;
+    vlm_status status = vlm_clip_bind(&v->clip, config, weights, err);
+    if (status == VLM_OK) {
+        v->n_image_tokens = v->clip.n_tokens - (v->keep_class_token ? 0 : 1);
+        status = vlm_projector_bind(&v->projector, config, weights, err);
+    }
+    if (status == VLM_OK) status = vlm_clip_scratch_init(&v->scratch, &v->clip, backend, err);
+    if (status == VLM_OK) status = alloc_outputs(v, config->text.hidden_size, err);
+    if (status != VLM_OK) {
+        llava_close(v);
+        return status;
+    }
+    *out = v;
+    return VLM_OK;
+}
+
+static uint32_t llava_n_image_tokens(const vlm_vision *v)
+{
+    return v->n_image_tokens;
+}
+
+static void llava_hidden_shape(const vlm_vision *v, uint32_t *n_tokens, uint32_t *width)
+{
+    *n_tokens = v->clip.n_tokens;
+    *width = (uint32_t)hidden_width(v);
+}
+
+static void llava_encode(vlm_vision *v, const float *pixels, float *features, float *hidden)
+{
+    vlm_backend *b = v->backend;
+    vlm_clip_encode(&v->clip, &v->scratch, b, pixels, v->hidden);
+    const float *selected = v->hidden + (v->keep_class_token ? 0 : hidden_width(v));
+    vlm_projector_run(&v->projector, b, features, v->projected, selected, v->n_image_tokens);
+    if (hidden == NULL) return;
+    b->ops->download(b, hidden, v->hidden, v->clip.n_tokens * hidden_width(v) * sizeof *hidden);
+}
+
+const vlm_family vlm_family_llava = {
+    .model_type = "llava",
+    .open = llava_open,
+    .close = llava_close,
+    .n_image_tokens = llava_n_image_tokens,
+    .hidden_shape = llava_hidden_shape,
+    .encode = llava_encode,
+};

@@ -1,0 +1,70 @@
+/* model.h - one vision-language model on one device: what the engine sees of the room.
+ * Opens a folder, checks every tensor, and offers the stages of an answer: preprocess, encode,
+ * embed, forward, logits.
+ * Not: text (text/), sampling and scheduling (engine/).
+ * Ownership: a model owns its maps, weights and working memory; folder and backend must outlive it.
+ * Threads: preprocess from any; everything else from one thread at a time. */
+#ifndef VLM_MODEL_MODEL_H
+#define VLM_MODEL_MODEL_H
+
+#include "image/image.h"
+#include "model/config.h"
+#include "model/folder.h"
+#include "model/llama.h"
+#include "model/preproc.h"
+#include "model/weights.h"
+#include "tensor/backend.h"
+
+typedef struct vlm_model vlm_model;
+
+typedef struct vlm_model_options {
+    vlm_weight_dtype dtype;
+    uint32_t n_ctx;      /* longest sequence; 0: the model's, at most VLM_CTX_DEFAULT_MAX */
+    uint32_t n_rows_max; /* most rows of one forward call; 0: VLM_ROWS_DEFAULT */
+} vlm_model_options;
+
+enum { VLM_CTX_DEFAULT_MAX = 32768, VLM_ROWS_DEFAULT = 512 };
+
+/* Errors name the file and the tensor or field.  Every status. */
+VLM_MUST_USE vlm_status vlm_model_open(vlm_folder *folder, vlm_backend *backend,
+                                       const vlm_model_options *options, vlm_model **out,
+                                       vlm_error *err);
+void vlm_model_close(vlm_model *m); /* NULL is legal */
+
+const vlm_config *vlm_model_config(const vlm_model *m);
+const vlm_preproc *vlm_model_preproc(const vlm_model *m);
+uint32_t vlm_model_n_ctx(const vlm_model *m);
+uint32_t vlm_model_n_rows_max(const vlm_model *m);
+/* Rows that one image takes. */
+uint32_t vlm_model_n_image_tokens(const vlm_model *m);
+/* Shape of the vision tower's selected hidden states of one image. */
+void vlm_model_hidden_shape(const vlm_model *m, uint32_t *n_tokens, uint32_t *width);
+/* Floats of one preprocessed image: 3 * side * side. */
+size_t vlm_model_n_pixels(const vlm_model *m);
+size_t vlm_model_weight_bytes(const vlm_model *m);
+
+/* pixels [n_pixels] on the host.  Every status of vlm_preproc_run. */
+VLM_MUST_USE vlm_status vlm_model_preprocess(const vlm_model *m, const vlm_image *image,
+                                             float *pixels, vlm_error *err);
+
+/* features [n_image_tokens, hidden] on the device; hidden_states NULL or on the host. */
+void vlm_model_encode(vlm_model *m, const float *pixels, float *features, float *hidden_states);
+
+/* x [n, hidden] = embeddings of ids [n] (each < vocabulary), those equal to the image token
+ * replaced in order by the rows of features from *feature_row on, which is moved forward. */
+void vlm_model_embed(vlm_model *m, float *x, const uint32_t *ids, uint32_t n, const float *features,
+                     size_t *feature_row);
+
+/* The same without pictures: every id is a word, the image token too. */
+void vlm_model_embed_text(vlm_model *m, float *x, const uint32_t *ids, uint32_t n);
+
+/* As vlm_llama_forward and vlm_llama_logits. */
+void vlm_model_forward(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
+                       uint32_t n_past);
+void vlm_model_logits(vlm_model *m, float *logits, float *x, uint32_t n);
+
+/* A cache for n_ctx positions on the model's device; memory is taken as it is used. */
+VLM_MUST_USE vlm_status vlm_model_cache_new(vlm_model *m, vlm_llama_cache *cache, vlm_error *err);
+void vlm_model_cache_free(vlm_model *m, vlm_llama_cache *cache);
+
+#endif
