@@ -312,6 +312,12 @@ static vlm_status find_word(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, vlm_by
     return VLM_OK;
 }
 
+static vlm_bytes extra_text(const vlm_bpe *bpe, uint32_t id)
+{
+    const vlm_vocab_entry *entry = &bpe->extra->entries[id - VLM_BPE_EXTRA_FROM];
+    return (vlm_bytes){bpe->extra->text + entry->off, entry->len};
+}
+
 /* Put the symbols of a word to out; an extra becomes bytes or the unknown token. */
 static vlm_status emit_with_extras(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, vlm_ids *out,
                                    vlm_error *err)
@@ -324,12 +330,11 @@ static vlm_status emit_with_extras(const vlm_bpe *bpe, vlm_bpe_scratch *scratch,
         if (id < VLM_BPE_EXTRA_FROM)
             VLM_TRY(put(scratch, id, err));
         else
-            VLM_TRY(put_unknown(bpe, scratch, vlm_vocab_token(bpe->extra, id - VLM_BPE_EXTRA_FROM),
-                                &unk, err));
+            VLM_TRY(put_unknown(bpe, scratch, extra_text(bpe, id), &unk, err));
         if (unk) VLM_TRY(put(scratch, bpe->unk_id, err));
         for (size_t k = n; k < scratch->n_ids; k++) {
             const bool again = bpe->fuse_unk && scratch->ids[k] == bpe->unk_id && i > 0 &&
-                               out->data[out->len - 1] == bpe->unk_id;
+                               out->len > 0 && out->data[out->len - 1] == bpe->unk_id;
             if (!again) VLM_TRY(vlm_ids_append(out, scratch->ids[k], err));
         }
     }

@@ -31,14 +31,10 @@ uint32_t vlm_tokenizer_id(const vlm_tokenizer *tok, vlm_bytes text)
 
 /* The library gives an added token the id of the same string in the vocabulary, else the next free
  * one, whatever tokenizer.json says. */
-static uint32_t next_added_id(const vlm_tokenizer *tok, vlm_bytes text)
+static uint32_t next_added_id(const vlm_tokenizer *tok)
 {
-    const uint32_t known = vlm_vocab_find(&tok->vocab, text);
-    if (known != VLM_VOCAB_NONE) return known;
-    uint32_t id = (uint32_t)tok->vocab.n;
-    for (size_t i = 0; i < tok->added.n; i++)
-        if (tok->added.tokens[i].id >= id) id = tok->added.tokens[i].id + 1;
-    return id;
+    const uint32_t id = (uint32_t)tok->vocab.n;
+    return tok->next_added_id > id ? tok->next_added_id : id;
 }
 
 vlm_status vlm_tokenizer_add_token(vlm_tokenizer *tok, vlm_bytes text, const vlm_added_token *token,
@@ -50,7 +46,8 @@ vlm_status vlm_tokenizer_add_token(vlm_tokenizer *tok, vlm_bytes text, const vlm
     if (known != VLM_VOCAB_NONE)
         fresh.id = known;
     else
-        fresh.id = tok->source == VLM_TOKENIZER_JSON ? next_added_id(tok, text) : given_id;
+        fresh.id = tok->source == VLM_TOKENIZER_JSON ? next_added_id(tok) : given_id;
+    if (fresh.id >= tok->next_added_id) tok->next_added_id = fresh.id + 1;
     return vlm_added_add(&tok->added, text, &fresh, err);
 }
 
@@ -97,13 +94,14 @@ static vlm_status build_tokens(vlm_tokenizer *tok, vlm_error *err)
     return VLM_OK;
 }
 
+/* An id below the highest may be without a token: the model may know it all the same. */
 static vlm_status check_ids(const vlm_tokenizer *tok, const vlm_ids *ids, vlm_error *err)
 {
     for (size_t i = 0; i < ids->len; i++)
-        if (ids->data[i] >= tok->n_tokens || tok->tokens[ids->data[i]].text.ptr == NULL)
+        if (ids->data[i] >= tok->n_tokens)
             return vlm_fail(err, VLM_INVALID_ARGUMENT,
-                            "tokenizer: the post_processor adds the id %u, which is no token",
-                            ids->data[i]);
+                            "tokenizer: the post_processor adds the id %u of %zu", ids->data[i],
+                            tok->n_tokens);
     return VLM_OK;
 }
 
@@ -117,13 +115,16 @@ static vlm_status load_files(vlm_tokenizer *tok, const vlm_tokenizer_files *file
         tok->source = VLM_TOKENIZER_TEKKEN;
         return vlm_tokenizer_load_tekken(tok, files->tekken_json, err);
     }
-    if (files->tokenizer_model.ptr != NULL) {
+    if (files->tokenizer_model.ptr != NULL &&
+        !vlm_tokenizer_looks_like_tiktoken(files->tokenizer_model)) {
         tok->source = VLM_TOKENIZER_SENTENCEPIECE;
         return vlm_tokenizer_load_spm(tok, files->tokenizer_model, err);
     }
-    if (files->tiktoken.ptr != NULL) {
+    const vlm_bytes lines =
+        files->tokenizer_model.ptr != NULL ? files->tokenizer_model : files->tiktoken;
+    if (lines.ptr != NULL) {
         tok->source = VLM_TOKENIZER_TIKTOKEN;
-        return vlm_tokenizer_load_tiktoken(tok, files->tiktoken, err);
+        return vlm_tokenizer_load_tiktoken(tok, lines, err);
     }
     return vlm_fail(
         err, VLM_NOT_FOUND,
@@ -197,7 +198,8 @@ bool vlm_tokenizer_is_special(const vlm_tokenizer *tok, uint32_t id)
 bool vlm_tokenizer_text_has_bos(const vlm_tokenizer *tok, vlm_bytes text)
 {
     if (tok->prefix.len == 0) return false;
-    const vlm_bytes bos = tok->tokens[tok->prefix.data[0]].text;
+    vlm_bytes bos = tok->tokens[tok->prefix.data[0]].text;
+    if (bos.len == 0) bos = vlm_tokenizer_special(tok, "bos_token");
     return bos.len > 0 && vlm_bytes_starts(text, bos);
 }
 

@@ -138,9 +138,9 @@ static bool class_overrides_template(const vlm_json *config)
 static vlm_status set_special(vlm_tokenizer *tok, vlm_ids *ids, const char *name, bool add,
                               vlm_error *err)
 {
-    ids->len = 0;
     const vlm_bytes text = vlm_tokenizer_special(tok, name);
     const uint32_t id = text.len == 0 ? VLM_VOCAB_NONE : vlm_tokenizer_id(tok, text);
+    ids->len = 0;
     return add && id != VLM_VOCAB_NONE ? vlm_ids_append(ids, id, err) : VLM_OK;
 }
 

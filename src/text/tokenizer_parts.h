@@ -44,6 +44,7 @@ struct vlm_tokenizer {
     vlm_named_token *named;
     size_t n_named, cap_named;
     uint32_t bos_id, eos_id, unk_id; /* where the model file itself names them, else NONE */
+    uint32_t next_added_id;          /* one above the highest of added tokens */
     bool byte_level;
 };
 
@@ -61,6 +62,8 @@ VLM_MUST_USE vlm_status vlm_tokenizer_load_tekken(vlm_tokenizer *tok, vlm_bytes 
                                                   vlm_error *err);
 VLM_MUST_USE vlm_status vlm_tokenizer_load_tiktoken(vlm_tokenizer *tok, vlm_bytes text,
                                                     vlm_error *err);
+/* "BASE64 RANK" in its first line: Llama 3's tokenizer.model is such a file. */
+bool vlm_tokenizer_looks_like_tiktoken(vlm_bytes text);
 /* tokenizer_config.c: names of tokens, added tokens, BOS and EOS. */
 VLM_MUST_USE vlm_status vlm_tokenizer_load_config(vlm_tokenizer *tok,
                                                   const vlm_tokenizer_files *files, vlm_error *err);
