@@ -11,6 +11,8 @@
 
 /* Work below which a range is not worth handing to another thread: some microseconds. */
 enum { GRAIN_PRODUCTS = 1 << 16, GRAIN_ELEMS = 1 << 12, GRAIN_MATH_ELEMS = 1 << 10 };
+/* Blocks of rows are multiples of this, the heights of the levels' register tiles. */
+enum { ROW_TILE = 12 };
 /* Weights of a norm are made float in pieces of this many on the stack. */
 enum { NORM_CHUNK = 512 };
 
@@ -119,7 +121,7 @@ static void cpu_linear(vlm_backend *b, float *y, const float *x, uint32_t n, con
     if (n == 0 || w->n_rows == 0) return;
     /* Blocks of about equal height, in whole register tiles. */
     const size_t n_blocks = div_up(n, VLM_LINEAR_ROWS_MAX);
-    const size_t block_rows = (div_up(n, n_blocks) + 3) / 4 * 4;
+    const size_t block_rows = div_up(div_up(n, n_blocks), ROW_TILE) * ROW_TILE;
     linear_job job = {
         .cpu = cpu,
         .y = y,

@@ -29,10 +29,11 @@ enum {
     VLM_LINEAR_ROWS_MAX = 96,
     VLM_LINEAR_OUTS_MAX = 48,
     VLM_LINEAR_K_BLOCK = 1024,
-    VLM_LINEAR_SCRATCH_LEN =
-        VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK + VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * 8,
+    VLM_LINEAR_PANEL_PAD = 16,
+    VLM_LINEAR_SCRATCH_LEN = VLM_LINEAR_OUTS_MAX * (VLM_LINEAR_K_BLOCK + VLM_LINEAR_PANEL_PAD) +
+                             VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * 8,
     /* Most query rows and keys of one call of attn_block. */
-    VLM_ATTN_ROWS_MAX = 32,
+    VLM_ATTN_ROWS_MAX = 36,
     VLM_ATTN_KEYS_MAX = 64,
 };
 
@@ -94,5 +95,9 @@ void vlm_cpu_kernels_fill_avx2(vlm_cpu_kernels *kernels);
 vlm_widen_kernel vlm_cpu_widen_f32, vlm_cpu_widen_f16, vlm_cpu_widen_bf16;
 extern vlm_linear_kernel *const vlm_cpu_linear_reference[VLM_N_DTYPES];
 vlm_attn_block_kernel vlm_cpu_attn_block_reference;
+
+/* Parts of the AVX2 level, for its fill function. */
+void vlm_cpu_fill_linear_avx2(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_attn_avx2(vlm_cpu_kernels *kernels);
 
 #endif

@@ -1,0 +1,190 @@
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/simd_avx2.h"
+
+#if defined(__AVX2__)
+
+/* A row of the panel is longer than a block, or all rows would fall into the same sets of L1. */
+enum { PANEL_STRIDE = VLM_LINEAR_K_BLOCK + VLM_LINEAR_PANEL_PAD };
+/* The weights of one row are asked for this far ahead. */
+enum { AHEAD_BYTES = 1024 };
+
+typedef float sums_of_row[VLM_LINEAR_OUTS_MAX][8];
+
+/* y[0..n-1] = sum (+ bias) (+ y), n <= 4 a constant: masked stores are slow on some CPUs. */
+VLM_INLINE void store_outs(float *y, __m128 sum, const size_t n, const float *bias, bool add)
+{
+    if (n == 4) {
+        if (bias != NULL) sum = _mm_add_ps(sum, _mm_loadu_ps(bias));
+        if (add) sum = _mm_add_ps(_mm_loadu_ps(y), sum);
+        _mm_storeu_ps(y, sum);
+        return;
+    }
+    const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
+    if (bias != NULL) sum = _mm_add_ps(sum, _mm_maskload_ps(bias, mask));
+    if (add) sum = _mm_add_ps(_mm_maskload_ps(y, mask), sum);
+    _mm_maskstore_ps(y, mask, sum);
+}
+
+/* One row: the weights come straight from where they lie, VLM_TILE_OUTS streams at a time. */
+VLM_INLINE void row_outs(const vlm_dtype dtype, const size_t n_outs, float *y, const float *x,
+                         const unsigned char *w, size_t n_k, const float *bias, bool add)
+{
+    const size_t size = dtype == VLM_DTYPE_F32 ? 4 : 2, line = 64 / size;
+    const size_t row_bytes = n_k * size;
+    __m256 s[VLM_TILE_OUTS];
+    for (size_t o = 0; o < VLM_TILE_OUTS; o++) s[o] = _mm256_setzero_ps();
+    size_t k = 0;
+    for (; k + line <= n_k; k += line) {
+        /* Beyond the end of a row lies the next one, which is in flight already: skip to where the
+         * next group of outputs begins. */
+        const size_t at = k * size + AHEAD_BYTES;
+        const size_t ahead = at < row_bytes ? at : at + (n_outs - 1) * row_bytes;
+        for (size_t o = 0; o < n_outs; o++)
+            _mm_prefetch((const char *)w + o * row_bytes + ahead, _MM_HINT_T0);
+        for (size_t i = 0; i < line; i += 8) {
+            const __m256 row = _mm256_loadu_ps(x + k + i);
+            for (size_t o = 0; o < n_outs; o++) {
+                const __m256 out = vlm_load8(dtype, w + o * row_bytes + (k + i) * size);
+                s[o] = _mm256_fmadd_ps(row, out, s[o]);
+            }
+        }
+    }
+    for (; k < n_k; k += 8) {
+        const size_t n = n_k - k < 8 ? n_k - k : 8;
+        const __m256 row = vlm_load_first(x + k, n);
+        for (size_t o = 0; o < n_outs; o++) {
+            const unsigned char *from = w + o * row_bytes + k * size;
+            const __m256 out = n == 8 ? vlm_load8(dtype, from) : vlm_load8_first(dtype, from, n);
+            s[o] = _mm256_fmadd_ps(row, out, s[o]);
+        }
+    }
+    store_outs(y, vlm_sum_lanes_x4(s[0], s[1], s[2], s[3]), n_outs, bias, add);
+}
+
+VLM_INLINE void linear_row(const vlm_dtype dtype, float *y, const float *x, const void *w,
+                           size_t n_out, size_t n_k, const float *bias, bool add)
+{
+    const unsigned char *from = w;
+    const size_t row_bytes = n_k * (dtype == VLM_DTYPE_F32 ? 4 : 2);
+    size_t o = 0;
+    for (; o + VLM_TILE_OUTS <= n_out; o += VLM_TILE_OUTS) {
+        row_outs(dtype, VLM_TILE_OUTS, y + o, x, from + o * row_bytes, n_k,
+                 bias == NULL ? NULL : bias + o, add);
+    }
+    for (; o < n_out; o++) {
+        row_outs(dtype, 1, y + o, x, from + o * row_bytes, n_k, bias == NULL ? NULL : bias + o,
+                 add);
+    }
+}
+
+/* What all tiles of one block of k share. */
+typedef struct block {
+    const float *x, *panel, *bias;
+    sums_of_row *sums; /* [rows], carried from block to block */
+    float *y;
+    size_t x_stride, y_stride, len;
+    bool first, last, add;
+} block;
+
+/* The tile at row r, output o, over one block of k. */
+VLM_INLINE void tile(const size_t n_rows, const size_t n_outs, const block *b, size_t r, size_t o)
+{
+    __m256 s[VLM_TILE_ROWS][VLM_TILE_OUTS];
+    for (size_t i = 0; i < n_rows; i++) {
+        for (size_t j = 0; j < VLM_TILE_OUTS; j++) {
+            s[i][j] = b->first || j >= n_outs ? _mm256_setzero_ps()
+                                              : _mm256_load_ps(b->sums[r + i][o + j]);
+        }
+    }
+    vlm_dot_tile(n_rows, n_outs, s, b->x + r * b->x_stride, b->x_stride,
+                 b->panel + o * PANEL_STRIDE, PANEL_STRIDE, b->len);
+    for (size_t i = 0; i < n_rows; i++) {
+        if (b->last) {
+            store_outs(b->y + (r + i) * b->y_stride + o,
+                       vlm_sum_lanes_x4(s[i][0], s[i][1], s[i][2], s[i][3]), n_outs,
+                       b->bias == NULL ? NULL : b->bias + o, b->add);
+        } else {
+            for (size_t j = 0; j < n_outs; j++) _mm256_store_ps(b->sums[r + i][o + j], s[i][j]);
+        }
+    }
+}
+
+VLM_INLINE void tile_row(const size_t n_rows, const block *b, size_t r, size_t n_out)
+{
+    size_t o = 0;
+    for (; o + VLM_TILE_OUTS <= n_out; o += VLM_TILE_OUTS) tile(n_rows, VLM_TILE_OUTS, b, r, o);
+    for (; o < n_out; o++) tile(n_rows, 1, b, r, o);
+}
+
+static void block_run(const block *b, size_t n, size_t n_out)
+{
+    size_t r = 0;
+    for (; r + VLM_TILE_ROWS <= n; r += VLM_TILE_ROWS) tile_row(VLM_TILE_ROWS, b, r, n_out);
+    for (; r < n; r++) tile_row(1, b, r, n_out);
+}
+
+VLM_INLINE void linear_rows(const vlm_dtype dtype, vlm_widen_kernel *widen, float *y,
+                            size_t y_stride, const float *x, size_t n, const void *w, size_t n_out,
+                            size_t n_k, const float *bias, bool add, float *scratch)
+{
+    if (n == 1) {
+        linear_row(dtype, y, x, w, n_out, n_k, bias, add);
+        return;
+    }
+    const size_t size = dtype == VLM_DTYPE_F32 ? 4 : 2;
+    const unsigned char *from = w;
+    float *panel = scratch + sizeof(sums_of_row) / sizeof(float) * VLM_LINEAR_ROWS_MAX;
+    block b = {
+        .panel = panel,
+        .bias = bias,
+        .sums = (sums_of_row *)scratch,
+        .y = y,
+        .x_stride = n_k,
+        .y_stride = y_stride,
+        .add = add,
+    };
+    for (size_t k = 0; k == 0 || k < n_k; k += VLM_LINEAR_K_BLOCK) {
+        b.len = n_k - k < VLM_LINEAR_K_BLOCK ? n_k - k : VLM_LINEAR_K_BLOCK;
+        b.x = x + k;
+        b.first = k == 0;
+        b.last = k + b.len == n_k;
+        for (size_t o = 0; o < n_out; o++)
+            widen(panel + o * PANEL_STRIDE, from + (o * n_k + k) * size, b.len);
+        block_run(&b, n, n_out);
+    }
+}
+
+#define KERNELS_OF(dtype, enum_name)                                                               \
+    static void widen_##dtype##_avx2(float *dst, const void *src, size_t n)                        \
+    {                                                                                              \
+        const size_t size = enum_name == VLM_DTYPE_F32 ? 4 : 2;                                    \
+        const unsigned char *from = src;                                                           \
+        size_t i = 0;                                                                              \
+        for (; i + 8 <= n; i += 8)                                                                 \
+            _mm256_storeu_ps(dst + i, vlm_load8(enum_name, from + i * size));                      \
+        if (i == n) return;                                                                        \
+        _mm256_maskstore_ps(dst + i, vlm_mask8(n - i),                                             \
+                            vlm_load8_first(enum_name, from + i * size, n - i));                   \
+    }                                                                                              \
+    static void linear_##dtype##_avx2(float *y, size_t y_stride, const float *x, size_t n,         \
+                                      const void *w, size_t n_out, size_t n_k, const float *bias,  \
+                                      bool add, float *scratch)                                    \
+    {                                                                                              \
+        linear_rows(enum_name, widen_##dtype##_avx2, y, y_stride, x, n, w, n_out, n_k, bias, add,  \
+                    scratch);                                                                      \
+    }
+KERNELS_OF(f32, VLM_DTYPE_F32)
+KERNELS_OF(f16, VLM_DTYPE_F16)
+KERNELS_OF(bf16, VLM_DTYPE_BF16)
+
+void vlm_cpu_fill_linear_avx2(vlm_cpu_kernels *kernels)
+{
+    kernels->widen[VLM_DTYPE_F32] = widen_f32_avx2;
+    kernels->widen[VLM_DTYPE_F16] = widen_f16_avx2;
+    kernels->widen[VLM_DTYPE_BF16] = widen_bf16_avx2;
+    kernels->linear[VLM_DTYPE_F32] = linear_f32_avx2;
+    kernels->linear[VLM_DTYPE_F16] = linear_f16_avx2;
+    kernels->linear[VLM_DTYPE_BF16] = linear_bf16_avx2;
+}
+
+#endif
