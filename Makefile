@@ -33,7 +33,9 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (default 600), two at a time
 	@tools/deps.sh --check build test
 	@$(PYTHON) tools/fuzz.py $(or $(FUZZ_SECONDS),600)
 
-bench: build ## speeds of this machine
+bench: build ## speeds of this machine: kernels by level and dtype, the program with its own model
+	@tools/build.sh release bench_kernels
+	@$(BUILD)/bench/bench_kernels
 	@$(PYTHON) bench/bench.py $(BUILD)/vlmd
 
 install: build ## to PREFIX (default /usr/local), stripped
