@@ -4,10 +4,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "cli/cmd.h"
+#include "cli/progress.h"
 
 static volatile sig_atomic_t interrupted;
 
@@ -58,24 +58,27 @@ void vlm_cli_fill_request(vlm_request *request, const vlm_options *opt, const vl
     request->ignore_eos = opt->ignore_eos;
 }
 
-/* What is being computed before the first word, on a terminal only. */
-static void show_progress(const vlm_engine *engine, bool *shown)
+/* What is computed before the first word. */
+typedef struct waiting {
+    vlm_progress pictures, prompt;
+} waiting;
+
+static void show_waiting(const vlm_engine *engine, waiting *w)
 {
     vlm_engine_progress p;
     engine->ops->progress(engine, &p);
-    if (p.n_images_done < p.n_images)
-        (void)fprintf(stderr, "\r\033[Kpicture %u of %u", p.n_images_done + 1, p.n_images);
-    else if (p.n_prompt_done < p.n_prompt)
-        (void)fprintf(stderr, "\r\033[Kprompt: %u of %u tokens", p.n_prompt_done, p.n_prompt);
-    else
-        return;
-    *shown = true;
+    if (p.n_images_done < p.n_images) {
+        vlm_progress_update(&w->pictures, p.n_images_done, p.n_images);
+    } else if (p.n_prompt_done < p.n_prompt) {
+        vlm_progress_clear(&w->pictures);
+        vlm_progress_update(&w->prompt, p.n_prompt_done, p.n_prompt);
+    }
 }
 
-static void clear_progress(bool *shown)
+static void clear_waiting(waiting *w)
 {
-    if (*shown) (void)fputs("\r\033[K", stderr);
-    *shown = false;
+    vlm_progress_clear(&w->pictures);
+    vlm_progress_clear(&w->prompt);
 }
 
 static void print_timings(const vlm_event *done)
@@ -110,22 +113,21 @@ static void drop_request(vlm_engine *engine, uint64_t id)
 vlm_status vlm_cli_answer(vlm_engine *engine, const vlm_request *request, bool timings,
                           vlm_buf *text, bool *cancelled, vlm_error *err)
 {
-    const bool is_terminal = isatty(STDERR_FILENO) == 1;
-    const uint64_t start = vlm_clock_ns();
     uint64_t id;
-    bool shown = false, done = false;
+    bool done = false;
+    waiting w;
     vlm_event event;
     *cancelled = false;
     VLM_TRY(engine->ops->submit(engine, request, &id, err));
+    vlm_progress_start(&w.pictures, "pictures", VLM_PROGRESS_ITEMS, "");
+    vlm_progress_start(&w.prompt, "prompt", VLM_PROGRESS_ITEMS, "tokens");
     (void)vlm_cli_interrupted();
     while (!done) {
         if (vlm_cli_interrupted()) engine->ops->cancel(engine, id);
-        /* A short wait needs no words. */
-        if (is_terminal && vlm_clock_seconds(start, vlm_clock_ns()) > 0.5)
-            show_progress(engine, &shown);
+        show_waiting(engine, &w);
         (void)engine->ops->step(engine);
         while (engine->ops->next_event(engine, &event)) {
-            clear_progress(&shown);
+            clear_waiting(&w);
             vlm_status status = VLM_OK;
             if (event.type == VLM_EVENT_ERROR) {
                 if (err != NULL) *err = event.error;
@@ -142,7 +144,7 @@ vlm_status vlm_cli_answer(vlm_engine *engine, const vlm_request *request, bool t
             }
         }
     }
-    clear_progress(&shown);
+    clear_waiting(&w);
     VLM_TRY(vlm_cli_write("\n", 1, err));
     if (timings) print_timings(&event);
     return VLM_OK;

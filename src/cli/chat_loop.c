@@ -183,7 +183,7 @@ static char *read_line(EditLine *editor)
     const char *line = el_gets(editor, &len);
     if (line == NULL || len <= 0) {
         if (vlm_cli_interrupted()) {
-            (void)vlm_cli_write("\n", 1, NULL);
+            if (vlm_cli_write("\n", 1, NULL) != VLM_OK) return NULL;
             el_reset(editor);
             return strdup(empty);
         }

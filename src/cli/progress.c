@@ -11,11 +11,8 @@ enum { COLUMNS_MAX = 120, BAR_WIDTH = 24 };
 
 void vlm_progress_start(vlm_progress *p, const char *what, vlm_progress_unit unit, const char *item)
 {
-    *p = (vlm_progress){.what = what,
-                        .item = item,
-                        .unit = unit,
-                        .on_terminal = isatty(STDERR_FILENO) == 1,
-                        .start_ns = vlm_clock_ns()};
+    *p = (vlm_progress){
+        .what = what, .item = item, .unit = unit, .on_terminal = isatty(STDERR_FILENO) == 1};
 }
 
 /* "1.5 GiB", or "37 tokens" */
@@ -79,11 +76,13 @@ void vlm_progress_update(vlm_progress *p, uint64_t n_done, uint64_t n_total)
 {
     if (!p->on_terminal) return;
     const uint64_t now_ns = vlm_clock_ns();
-    if (p->last_ns == 0) p->first_done = n_done;
-    const bool too_early = vlm_clock_seconds(p->start_ns, now_ns) < 0.5;
-    const bool too_soon = p->shown && vlm_clock_seconds(p->last_ns, now_ns) < 0.1;
-    if (p->last_ns == 0 || !too_soon) p->last_ns = now_ns;
-    if (too_early || too_soon) return;
+    if (p->start_ns == 0) {
+        p->start_ns = now_ns;
+        p->first_done = n_done;
+    }
+    if (vlm_clock_seconds(p->start_ns, now_ns) < 0.5) return;
+    if (p->shown && vlm_clock_seconds(p->last_ns, now_ns) < 0.1) return;
+    p->last_ns = now_ns;
     char line[COLUMNS_MAX];
     vlm_progress_line(p, n_done, n_total, vlm_clock_seconds(p->start_ns, now_ns), line,
                       terminal_columns());

@@ -12,7 +12,7 @@ typedef enum vlm_progress_unit { VLM_PROGRESS_BYTES, VLM_PROGRESS_ITEMS } vlm_pr
 
 typedef struct vlm_progress {
     const char *what; /* "prompt", "picture" */
-    const char *item; /* of ITEMS: "tokens"; NULL for bytes */
+    const char *item; /* of ITEMS: "tokens", or "" when what says it; not read for BYTES */
     vlm_progress_unit unit;
     bool on_terminal, shown;
     uint64_t start_ns, last_ns, first_done;
@@ -21,7 +21,7 @@ typedef struct vlm_progress {
 /* The texts must outlive p. */
 void vlm_progress_start(vlm_progress *p, const char *what, vlm_progress_unit unit,
                         const char *item);
-/* n_done of n_total bytes or items; n_total > 0. */
+/* n_done of n_total bytes or items; n_total > 0.  The clock starts at the first call. */
 void vlm_progress_update(vlm_progress *p, uint64_t n_done, uint64_t n_total);
 /* Take the line away; legal at any time, also twice. */
 void vlm_progress_clear(vlm_progress *p);

@@ -81,7 +81,7 @@ static void silent_without_a_terminal(void **state)
     assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
     vlm_progress p;
     vlm_progress_start(&p, "prompt", VLM_PROGRESS_ITEMS, "tokens");
-    p.start_ns -= 2000000000u;
+    p.start_ns = 1;
     for (uint64_t i = 0; i < 10; i++) vlm_progress_update(&p, i, 10);
     vlm_progress_clear(&p);
     (void)fflush(stderr);
