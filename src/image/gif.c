@@ -13,7 +13,8 @@ typedef struct reader {
     vlm_bytes file;
     size_t pos;
     GifFileType *gif;
-    uint8_t background; /* index that the canvas is filled with */
+    bool has_transparent;
+    uint8_t transparent; /* index; the canvas is filled with it */
     uint8_t rgb[256][3];
 } reader;
 
@@ -35,16 +36,17 @@ static vlm_status fail(const reader *r, int code, vlm_error *err)
                        text != NULL ? text : "damaged data", r->pos);
 }
 
-/* Of the extensions only the transparent index of a graphics control block matters: Pillow fills
- * the canvas with it. */
+/* Of the extensions only the transparent index of a graphics control block matters. */
 static vlm_status read_extension(reader *r, vlm_error *err)
 {
     int code = 0;
     GifByteType *block = NULL; /* its length, then its bytes */
     int ok = DGifGetExtension(r->gif, &code, &block);
     while (ok != GIF_ERROR && block != NULL) {
-        if (code == GRAPHICS_EXT_FUNC_CODE && block[0] >= GRAPHICS_CONTROL_LEN && (block[1] & 1))
-            r->background = block[4];
+        if (code == GRAPHICS_EXT_FUNC_CODE && block[0] >= GRAPHICS_CONTROL_LEN && (block[1] & 1)) {
+            r->has_transparent = true;
+            r->transparent = block[4];
+        }
         code = 0; /* only the first block of an extension is that */
         ok = DGifGetExtensionNext(r->gif, &block);
     }
@@ -127,9 +129,11 @@ static vlm_status decode(reader *r, const vlm_image_limits *limits, vlm_image *o
         u32_max((uint32_t)r->gif->SHeight, (uint32_t)(frame->Top + frame->Height));
     VLM_TRY(vlm_image_alloc(width, height, limits, out, err));
     resolve_palette(r);
-    const uint8_t *const fill = r->rgb[r->background];
+    const uint8_t *const fill = r->rgb[r->transparent];
     const size_t n_pixels = (size_t)width * height;
     for (size_t i = 0; i < n_pixels; i++) memcpy(out->rgb + i * 3, fill, 3);
+    out->has_key = r->has_transparent;
+    memcpy(out->key, fill, 3);
     return read_rows(r, out, err);
 }
 

@@ -7,6 +7,7 @@
 #ifndef VLM_IMAGE_IMAGE_H
 #define VLM_IMAGE_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,10 @@
 typedef struct vlm_image {
     uint8_t *rgb;
     uint32_t width, height; /* pixels */
+    /* The one colour that a PNG's tRNS or a GIF's graphics control declares transparent.  The
+     * pixels are not touched by it, but Transformers paints them white (model/preproc.h). */
+    bool has_key;
+    uint8_t key[3]; /* R G B */
 } vlm_image;
 
 /* X(enum, text) */

@@ -62,6 +62,8 @@ vlm_status vlm_image_orient(vlm_image *image, uint32_t orientation, vlm_error *e
         }
     }
     free(image->rgb);
-    *image = (vlm_image){rgb, width, height};
+    image->rgb = rgb;
+    image->width = width;
+    image->height = height;
     return VLM_OK;
 }

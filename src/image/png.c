@@ -1,5 +1,5 @@
 /* PNG through libpng.  Only IHDR, PLTE, tRNS and IDAT reach the library; of the rest eXIf and an
- * uncompressed XMP text are read here for the orientation, so nothing else is ever inflated. */
+ * uncompressed XMP text are read here, so nothing but the pixels is ever inflated. */
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,21 +64,53 @@ static vlm_bytes xmp_of_itxt(vlm_bytes body)
     return (vlm_bytes){p, (size_t)(end - p)};
 }
 
-static uint32_t find_orientation(vlm_bytes file)
+/* The single colour that tRNS makes transparent, as Pillow understands it.  A palette with more
+ * than one transparent entry, or with a half transparent one, has none. */
+static void read_key(const uint8_t *ihdr, vlm_bytes palette, vlm_bytes trns, vlm_image *image)
 {
-    vlm_bytes exif = {0}, xmp = {0};
+    const uint8_t depth = ihdr[8], color = ihdr[9];
+    const uint8_t *const t = (const uint8_t *)trns.ptr;
+    if (color == PNG_COLOR_TYPE_PALETTE) {
+        size_t n_opaque = 0, transparent = 0;
+        for (size_t i = 0; i < trns.len; i++) {
+            n_opaque += t[i] == 255;
+            if (t[i] == 0) transparent = i;
+        }
+        image->has_key = trns.len > 0 && n_opaque == trns.len - 1 && t[transparent] == 0;
+        if (image->has_key && palette.len / 3 > transparent)
+            memcpy(image->key, palette.ptr + transparent * 3, 3);
+    } else if (color == PNG_COLOR_TYPE_RGB && trns.len >= 6) {
+        image->has_key = true;
+        for (int c = 0; c < 3; c++) image->key[c] = t[c * 2] != 0 ? 255 : t[c * 2 + 1];
+    } else if (color == PNG_COLOR_TYPE_GRAY && depth < 16 && trns.len >= 2) {
+        /* Not scaled to 8 bits as the samples are; and of 1 bit, white is never found. */
+        const uint8_t v = t[0] != 0 ? 255 : t[1];
+        image->has_key = depth > 1 || v == 0;
+        memset(image->key, v, 3);
+    }
+}
+
+/* What the library does not tell: the orientation and the transparent colour. */
+static void read_metadata(vlm_bytes file, vlm_image *image, uint32_t *orientation)
+{
+    vlm_bytes exif = {0}, xmp = {0}, palette = {0}, trns = {0};
+    const uint8_t *const ihdr = (const uint8_t *)file.ptr + SIGNATURE_LEN + CHUNK_HEAD_LEN;
     size_t pos = SIGNATURE_LEN;
     while (file.len - pos >= CHUNK_HEAD_LEN + CHUNK_CRC_LEN) {
-        const char *const chunk = file.ptr + pos;
-        const size_t len = vlm_read_u32be((const uint8_t *)chunk);
+        const char *const type = file.ptr + pos + 4;
+        const size_t len = vlm_read_u32be((const uint8_t *)file.ptr + pos);
         pos += CHUNK_HEAD_LEN;
         if (len > file.len - pos - CHUNK_CRC_LEN) break;
         const vlm_bytes body = {file.ptr + pos, len};
-        if (memcmp(chunk + 4, "eXIf", 4) == 0) exif = body;
-        if (memcmp(chunk + 4, "iTXt", 4) == 0 && xmp_of_itxt(body).len > 0) xmp = xmp_of_itxt(body);
+        if (memcmp(type, "eXIf", 4) == 0) exif = body;
+        if (memcmp(type, "PLTE", 4) == 0) palette = body;
+        if (memcmp(type, "tRNS", 4) == 0) trns = body;
+        if (memcmp(type, "iTXt", 4) == 0 && xmp_of_itxt(body).len > 0) xmp = xmp_of_itxt(body);
+        if (memcmp(type, "IEND", 4) == 0) break;
         pos += len + CHUNK_CRC_LEN;
     }
-    return vlm_exif_choose(exif, xmp);
+    *orientation = vlm_exif_choose(exif, xmp);
+    read_key(ihdr, palette, trns, image);
 }
 
 static void set_up(reader *r)
@@ -152,7 +184,7 @@ vlm_status vlm_png_decode(vlm_bytes file, const vlm_image_limits *limits, vlm_im
         vlm_image_fini(&r.image);
         return r.status;
     }
-    *orientation = find_orientation(file);
+    read_metadata(file, &r.image, orientation);
     *out = r.image;
     return VLM_OK;
 }

@@ -201,51 +201,84 @@ static void add_row(int32_t *restrict sum, const uint8_t *restrict in, int32_t w
     for (size_t i = 0; i < n; i++) sum[i] += in[i] * w;
 }
 
-/* One output row from rows [start, start + count) of in, n bytes each; sum [n] is scratch. */
-static void filter_column(const uint8_t *in, uint32_t count, const int32_t *weight, size_t n,
-                          int32_t *restrict sum, uint8_t *restrict out)
+/* Rows of a canvas, one at a time. */
+typedef struct rows {
+    const vlm_canvas *canvas;
+    uint8_t *blank;   /* a row without the picture */
+    uint8_t *scratch; /* a row whose sides are blank */
+} rows;
+
+static void rows_fini(rows *r)
 {
-    for (size_t i = 0; i < n; i++) sum[i] = 1 << (WEIGHT_BITS - 1);
-    for (uint32_t k = 0; k < count; k++) add_row(sum, in + k * n, weight[k], n);
-    for (size_t i = 0; i < n; i++) out[i] = to_sample(sum[i]);
+    free(r->blank);
+    free(r->scratch);
 }
 
-static void fill_pixels(uint8_t *rgb, size_t n_pixels, const uint8_t fill[3])
+static bool rows_init(rows *r, const vlm_canvas *canvas)
 {
-    for (size_t i = 0; i < n_pixels; i++) memcpy(rgb + i * 3, fill, 3);
+    *r = (rows){canvas, vlm_calloc(canvas->width, 3), vlm_calloc(canvas->width, 3)};
+    if (r->blank == NULL || r->scratch == NULL) {
+        rows_fini(r);
+        return false;
+    }
+    for (size_t i = 0; i < canvas->width; i++) memcpy(r->blank + i * 3, canvas->fill, 3);
+    memcpy(r->scratch, r->blank, (size_t)canvas->width * 3);
+    return true;
 }
 
-/* Row y of the canvas; scratch has room for one, its sides are filled. */
-static const uint8_t *canvas_row(const vlm_canvas *c, uint32_t y, uint8_t *scratch)
+/* Valid until the next call. */
+static const uint8_t *rows_get(const rows *r, uint32_t y)
 {
-    const uint8_t *const stored = c->image->rgb + ((size_t)y - c->top) * c->image->width * 3;
+    const vlm_canvas *const c = r->canvas;
+    if (y < c->top || y - c->top >= c->image->height) return r->blank;
+    const size_t stride = (size_t)c->image->width * 3;
+    const uint8_t *const stored = c->image->rgb + (y - c->top) * stride;
     if (c->width == c->image->width) return stored;
-    memcpy(scratch + (size_t)c->left * 3, stored, (size_t)c->image->width * 3);
-    return scratch;
+    memcpy(r->scratch + (size_t)c->left * 3, stored, stride);
+    return r->scratch;
 }
 
-/* Rows [y0, y0 + n_rows) of the canvas through the horizontal taps, to mid [n_rows, x->n, 3]. */
-static bool filter_rows(const vlm_canvas *c, const taps *x, uint32_t y0, uint32_t n_rows,
-                        uint8_t *mid)
+/* Rows [y0, y0 + n_rows) of the canvas through the taps: out [n_rows, t->n, 3]. */
+static bool filter_rows(const vlm_canvas *canvas, const taps *t, uint32_t y0, uint32_t n_rows,
+                        uint8_t *out)
 {
-    uint8_t *const scratch = vlm_calloc(c->width, 3);
-    uint8_t *const blank = vlm_calloc(x->n, 3); /* a row without the picture */
-    const bool ok = scratch != NULL && blank != NULL;
-    if (ok) {
-        fill_pixels(scratch, c->width, c->fill);
-        filter_row(x, scratch, blank);
-    }
-    const size_t stride = x->n * 3;
-    for (uint32_t i = 0; ok && i < n_rows; i++) {
-        const uint32_t y = y0 + i;
-        if (y < c->top || y - c->top >= c->image->height)
-            memcpy(mid + i * stride, blank, stride);
+    rows r;
+    if (!rows_init(&r, canvas)) return false;
+    const size_t stride = t->n * 3;
+    const uint8_t *blank = NULL; /* what became of the last blank row */
+    for (uint32_t i = 0; i < n_rows; i++, out += stride) {
+        const uint8_t *const row = rows_get(&r, y0 + i);
+        if (row == r.blank && blank != NULL)
+            memcpy(out, blank, stride);
         else
-            filter_row(x, canvas_row(c, y, scratch), mid + i * stride);
+            filter_row(t, row, out);
+        if (row == r.blank) blank = out;
     }
-    free(scratch);
-    free(blank);
-    return ok;
+    rows_fini(&r);
+    return true;
+}
+
+/* Columns [x0, x0 + n_columns) of the canvas through the taps: out [t->n, n_columns, 3]. */
+static bool filter_columns(const vlm_canvas *canvas, const taps *t, uint32_t x0, uint32_t n_columns,
+                           uint8_t *out)
+{
+    const size_t n = (size_t)n_columns * 3;
+    int32_t *const sum = vlm_calloc(n, sizeof *sum);
+    rows r;
+    if (sum == NULL || !rows_init(&r, canvas)) {
+        free(sum);
+        return false;
+    }
+    for (size_t i = 0; i < t->n; i++, out += n) {
+        for (size_t k = 0; k < n; k++) sum[k] = 1 << (WEIGHT_BITS - 1);
+        for (uint32_t k = 0; k < t->count[i]; k++)
+            add_row(sum, rows_get(&r, t->start[i] + k) + (size_t)x0 * 3,
+                    t->weight[i * t->n_max + k], n);
+        for (size_t k = 0; k < n; k++) out[k] = to_sample(sum[k]);
+    }
+    rows_fini(&r);
+    free(sum);
+    return true;
 }
 
 static vlm_status check(const vlm_canvas *c, uint32_t width, uint32_t height, vlm_rect window,
@@ -262,46 +295,76 @@ static vlm_status check(const vlm_canvas *c, uint32_t width, uint32_t height, vl
     return VLM_OK;
 }
 
+/* Samples that all of the taps need: [*first, *first + n). */
+static uint32_t taps_span(const taps *t, uint32_t *first)
+{
+    /* The starts never go down, so the last output needs the last sample. */
+    *first = t->start[0];
+    return t->start[t->n - 1] + t->count[t->n - 1] - *first;
+}
+
+/* Count the samples from `first` on. */
+static void taps_shift(taps *t, uint32_t first)
+{
+    for (size_t i = 0; i < t->n; i++) t->start[i] -= first;
+}
+
+/* Which pass comes first shows in the bytes, since the picture between them is rounded.  Pillow 13
+ * begins with the columns where that drops clearly more rows than columns; before, rows always came
+ * first. */
+static bool columns_first(const vlm_canvas *src, uint32_t width, uint32_t height)
+{
+    const int64_t n_rows_less = (int64_t)src->height - height;
+    const int64_t n_columns_less = (int64_t)src->width - width;
+    return n_rows_less > 0 && n_rows_less > 2 * n_columns_less;
+}
+
+/* out [y->n, x->n, 3]. */
+static bool two_passes(const vlm_canvas *src, taps *x, taps *y, bool y_first, uint8_t *out)
+{
+    uint32_t x0 = 0, y0 = 0;
+    const uint32_t n_columns = taps_span(x, &x0), n_rows = taps_span(y, &y0);
+    vlm_image mid = {.width = y_first ? n_columns : (uint32_t)x->n,
+                     .height = y_first ? (uint32_t)y->n : n_rows};
+    size_t n_pixels = 0;
+    if (vlm_size_mul(mid.width, mid.height, &n_pixels)) mid.rgb = vlm_calloc(n_pixels, 3);
+    const vlm_canvas canvas = {.image = &mid, .width = mid.width, .height = mid.height};
+    bool ok = mid.rgb != NULL;
+    if (y_first) {
+        ok = ok && filter_columns(src, y, x0, n_columns, mid.rgb);
+        taps_shift(x, x0);
+        ok = ok && filter_rows(&canvas, x, 0, mid.height, out);
+    } else {
+        ok = ok && filter_rows(src, x, y0, n_rows, mid.rgb);
+        taps_shift(y, y0);
+        ok = ok && filter_columns(&canvas, y, 0, mid.width, out);
+    }
+    free(mid.rgb);
+    return ok;
+}
+
 vlm_status vlm_image_resize_part(const vlm_canvas *src, uint32_t width, uint32_t height,
                                  vlm_rect window, vlm_resample filter, vlm_image *dst,
                                  vlm_error *err)
 {
     *dst = (vlm_image){0};
     VLM_TRY(check(src, width, height, window, err));
-    vlm_status status = VLM_OK;
     taps x = {0}, y = {0};
-    uint8_t *mid = NULL, *out = NULL;
-    int32_t *sum = NULL;
-    size_t n_out = 0, n_mid = 0;
-    if (!taps_make(&x, src->width, width, window.x, window.width, filter) ||
-        !taps_make(&y, src->height, height, window.y, window.height, filter))
-        goto no_memory;
-    /* The starts never go down, so the last output needs the last row. */
-    const uint32_t y0 = y.start[0];
-    const uint32_t n_rows = y.start[y.n - 1] + y.count[y.n - 1] - y0;
-    const size_t stride = (size_t)window.width * 3;
-    if (!vlm_size_mul(stride, n_rows, &n_mid) || !vlm_size_mul(stride, window.height, &n_out))
-        goto no_memory;
-    mid = vlm_calloc(n_mid, 1);
-    out = vlm_calloc(n_out, 1);
-    sum = vlm_calloc(stride, sizeof *sum);
-    if (mid == NULL || out == NULL || sum == NULL || !filter_rows(src, &x, y0, n_rows, mid))
-        goto no_memory;
-    for (size_t i = 0; i < y.n; i++)
-        filter_column(mid + (y.start[i] - y0) * stride, y.count[i], y.weight + i * y.n_max, stride,
-                      sum, out + i * stride);
-    *dst = (vlm_image){out, window.width, window.height};
-    out = NULL;
-    goto done;
-no_memory:
-    status = vlm_fail_memory(err, "image: resize");
-done:
+    size_t n_pixels = 0;
+    vlm_image out = {.width = window.width, .height = window.height};
+    if (vlm_size_mul(window.width, window.height, &n_pixels)) out.rgb = vlm_calloc(n_pixels, 3);
+    const bool ok = out.rgb != NULL &&
+                    taps_make(&x, src->width, width, window.x, window.width, filter) &&
+                    taps_make(&y, src->height, height, window.y, window.height, filter) &&
+                    two_passes(src, &x, &y, columns_first(src, width, height), out.rgb);
     taps_fini(&x);
     taps_fini(&y);
-    free(mid);
-    free(out);
-    free(sum);
-    return status;
+    if (!ok) {
+        free(out.rgb);
+        return vlm_fail_memory(err, "image: resize");
+    }
+    *dst = out;
+    return VLM_OK;
 }
 
 vlm_status vlm_image_resize(const vlm_image *src, uint32_t width, uint32_t height,

@@ -1,6 +1,6 @@
 /* resize.h - resampling that equals Pillow's Image.resize on RGB8, byte for byte.
- * Two passes, rows first, each a convolution in fixed point; the filter's support grows with the
- * reduction, so that every source pixel counts.
+ * Two passes, each a convolution in fixed point, in the order of Pillow 13; the filter's support
+ * grows with the reduction, so that every source pixel counts.
  * Not: padding, cropping (model/preproc.h) or colour management; values are taken as they lie.
  * Threads: pure. */
 #ifndef VLM_IMAGE_RESIZE_H

@@ -1,8 +1,9 @@
 #include "model/preproc.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <string.h>
+
+#include "base/mem.h"
 
 /* Larger than any vision tower, small enough that 3 * side * side floats are no danger. */
 enum { SIDE_MAX = 8192 };
@@ -25,6 +26,7 @@ static const struct {
 static void set_defaults(vlm_preproc *p, uint32_t side)
 {
     *p = (vlm_preproc){
+        .do_convert_rgb = true,
         .do_resize = true,
         .do_center_crop = true,
         .do_rescale = true,
@@ -136,6 +138,7 @@ static vlm_status parse_fields(const vlm_json *config, vlm_preproc *p, vlm_error
     VLM_TRY(parse_processor(config, &pads, err));
     VLM_TRY(vlm_json_opt_bool(config, "do_pad", &p->do_pad, err));
     p->do_pad = p->do_pad && pads;
+    VLM_TRY(vlm_json_opt_bool(config, "do_convert_rgb", &p->do_convert_rgb, err));
     VLM_TRY(vlm_json_opt_bool(config, "do_resize", &p->do_resize, err));
     VLM_TRY(vlm_json_opt_bool(config, "do_center_crop", &p->do_center_crop, err));
     VLM_TRY(vlm_json_opt_bool(config, "do_rescale", &p->do_rescale, err));
@@ -251,18 +254,24 @@ static void resized_size(const vlm_preproc *p, const vlm_canvas *canvas, uint32_
     *(is_tall ? height : width) = scaled < UINT32_MAX ? (uint32_t)scaled : UINT32_MAX;
 }
 
-vlm_status vlm_preproc_run(const vlm_preproc *p, const vlm_image *image, float *pixels,
-                           vlm_error *err)
+/* *out = image with its transparent colour painted white. */
+static vlm_status paint_white(const vlm_image *image, vlm_image *out, vlm_error *err)
 {
-    if (image->width == 0 || image->height == 0)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "image: no pixels to preprocess");
-    const vlm_canvas canvas = make_canvas(p, image);
-    uint32_t width = 0, height = 0;
-    resized_size(p, &canvas, &width, &height);
-    const crop x = center(width, p->out_width), y = center(height, p->out_height);
-    vlm_image part = {0};
-    VLM_TRY(vlm_image_resize_part(&canvas, width, height, (vlm_rect){x.from, y.from, x.n, y.n},
-                                  p->resample, &part, err));
+    const size_t n_pixels = (size_t)image->width * image->height;
+    *out = *image;
+    out->rgb = vlm_calloc(n_pixels, 3);
+    if (out->rgb == NULL) return vlm_fail_memory(err, "image: pixels");
+    for (size_t i = 0; i < n_pixels; i++) {
+        const uint8_t *const p = image->rgb + i * 3;
+        const bool is_key = memcmp(p, image->key, 3) == 0;
+        memcpy(out->rgb + i * 3, is_key ? (const uint8_t[3]){255, 255, 255} : p, 3);
+    }
+    return VLM_OK;
+}
+
+/* part [y.n, x.n, 3] into its place in the planes. */
+static void write_planes(const vlm_preproc *p, const vlm_image *part, crop x, crop y, float *pixels)
+{
     float table[3][256];
     make_table(p, table);
     const size_t n_plane = (size_t)p->out_width * p->out_height;
@@ -271,10 +280,31 @@ vlm_status vlm_preproc_run(const vlm_preproc *p, const vlm_image *image, float *
         for (size_t i = 0; i < n_plane; i++) plane[i] = table[c][0];
         for (size_t row = 0; row < y.n; row++) {
             float *const out = plane + (y.to + row) * p->out_width + x.to;
-            const uint8_t *const in = part.rgb + row * x.n * 3 + c;
+            const uint8_t *const in = part->rgb + row * x.n * 3 + c;
             for (size_t i = 0; i < x.n; i++) out[i] = table[c][in[i * 3]];
         }
     }
+}
+
+vlm_status vlm_preproc_run(const vlm_preproc *p, const vlm_image *image, float *pixels,
+                           vlm_error *err)
+{
+    if (image->width == 0 || image->height == 0)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "image: no pixels to preprocess");
+    vlm_image painted = {0}, part = {0};
+    if (p->do_convert_rgb && image->has_key) {
+        VLM_TRY(paint_white(image, &painted, err));
+        image = &painted;
+    }
+    const vlm_canvas canvas = make_canvas(p, image);
+    uint32_t width = 0, height = 0;
+    resized_size(p, &canvas, &width, &height);
+    const crop x = center(width, p->out_width), y = center(height, p->out_height);
+    const vlm_rect window = {x.from, y.from, x.n, y.n};
+    const vlm_status status =
+        vlm_image_resize_part(&canvas, width, height, window, p->resample, &part, err);
+    if (status == VLM_OK) write_planes(p, &part, x, y, pixels);
+    vlm_image_fini(&painted);
     vlm_image_fini(&part);
-    return VLM_OK;
+    return status;
 }

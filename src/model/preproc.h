@@ -1,9 +1,10 @@
 /* preproc.h - a picture to the pixels that a vision tower reads, as preprocessor_config.json says:
  * pad to a square, resize, crop the centre, rescale, normalise, in this order.
  * Source: Transformers' CLIPImageProcessorPil and LlavaImageProcessorPil (do_pad); the bytes before
- * rescaling are Pillow's.
- * Not: processors that cut a picture into tiles or keep its own size; they are refused by name.
- * Threads: a vlm_preproc is plain data; any number may run at a time. */
+ * rescaling are Pillow's.  Transformers drops an alpha channel when it loads a picture, but a
+ * single transparent colour survives that and is painted white. Not: processors that cut a picture
+ * into tiles or keep its own size; they are refused by name. Threads: a vlm_preproc is plain data;
+ * any number may run at a time. */
 #ifndef VLM_MODEL_PREPROC_H
 #define VLM_MODEL_PREPROC_H
 
@@ -16,7 +17,8 @@
 #include "image/resize.h"
 
 typedef struct vlm_preproc {
-    bool do_pad; /* to a square in the mean colour, before resizing */
+    bool do_convert_rgb; /* pixels of the picture's transparent colour become white, first */
+    bool do_pad;         /* to a square in the mean colour, before resizing */
     bool do_resize;
     bool do_center_crop;
     bool do_rescale;
