@@ -36,14 +36,33 @@ def matching(scene, shape=None, colour=None):
     return [o for o in scene["objects"] if (not shape or o["shape"] == shape) and (not colour or o["colour"] == colour)]
 
 
+OPENINGS = ["Please tell me: ", "Please answer: ", "Can you tell me: ", "Tell me, ", "Look at the image. ", "Please say ", "Hey, ",
+            "Question: ", "Ok, ", "And ", "Now, ", "Look closely: ", "Hello! ", "So, ", "Quick question: ", "Could you say ", "Please, "]
+CLOSINGS = [" please", " here", " in it", " now", " exactly", " then", ", please", " in this one", " on it", " in total", " for me", " again"]
+
+
+def mistyped(question, rng):
+    """One letter of a longer word lost, doubled, or swapped with the next."""
+    words = question.split(" ")
+    k = rng.choice([i for i, w in enumerate(words) if len(w) > 3] or [0])
+    w = words[k]
+    i = rng.randrange(max(1, len(w) - 1))
+    words[k] = rng.choice([w[:i] + w[i + 1:], w[:i + 1] + w[i:], w[:i] + w[i + 1:i + 2] + w[i:i + 1] + w[i + 2:]])
+    return " ".join(words)
+
+
 def vary(question, rng):
     """The careless ways people type: spelling, capitals, punctuation, other words for picture, politeness."""
     question = question.replace("picture", rng.choice(PICTURE_WORDS))
     if rng.random() < 0.55:
         question = question.replace("colour", "color").replace("gray", "gray" if rng.random() < 0.8 else "grey")
     if rng.random() < 0.06:
-        question = rng.choice(["Please tell me: ", "Please answer: ", "Can you tell me: ", "Tell me, ", "Look at the image. "]) + \
-            question[0].lower() + question[1:]
+        question = rng.choice(OPENINGS) + question[0].lower() + question[1:]
+    if rng.random() < 0.1:
+        end = question[len(question.rstrip("?.!")):]
+        question = question.rstrip("?.!") + rng.choice(CLOSINGS) + end
+    if rng.random() < 0.07:
+        question = mistyped(question, rng)
     if rng.random() < 0.2:
         question = question[0].lower() + question[1:]
     elif rng.random() < 0.02:
@@ -82,7 +101,15 @@ DESCRIBE = [
     "What does this show?", "What shapes and colours do you see?", "What is on the picture?", "What's here?",
     "Which coloured shapes are there?", "Can you describe the picture?", "Could you describe this picture?", "What have we here?",
     "Please describe the picture.", "Tell me what you see.", "What am I looking at?", "Explain what is in the picture.",
-]
+    "What do we see?", "Show me what is there.", "Say what is in the picture.", "What objects can you see?",
+    "What is visible in the picture?", "What things are there?", "Which things are shown?",
+    "What things do you see in the picture?", "Do you know what this is?", "Give me a summary of the picture.",
+    "Give a short description.", "Short description of the picture?", "I would like a description of this picture.",
+    "Name everything you can see.", "List what you see.", "Enumerate the shapes.", "Make a list of the shapes in the picture.",
+    "What figures are drawn?", "What is there to see?", "What was drawn?", "Describe the scene.", "Describe all shapes.",
+    "Tell me about the shapes.", "Please tell me about this picture.", "Which shapes and colours are there?",
+    "What does this picture contain?", "What elements are in the picture?", "Summarise the picture.", "Describe it.",
+    "Explain this picture.", "Which figures can you see?", "Picture description?"]
 
 
 def ask_describe(scene, rng):
@@ -100,7 +127,12 @@ COUNT = [
     "Can you count the {}?", "Tell me how many {} there are.", "How many {} are in this picture?", "Count all {}.",
     "What's the number of {} in the picture?", "How many {} can be seen?", "How many {} are visible?", "Count the number of {}.",
     "Please count the {}.", "How many {} are drawn here?", "How many {} have been drawn?", "Give me the number of {}.",
-]
+    "How many {} in all?", "How many {} altogether?", "Are there many {}? How many?", "What number of {} is there?",
+    "Say how many {} you see.", "Do you know how many {} there are?", "Number of {} in the picture?",
+    "How many {} exist in the picture?", "How many {} did you find?", "Amount of {}?",
+    "Could you count how many {} there are?", "The picture has how many {}?", "There are how many {}?",
+    "I see some {}. How many?", "How many {} appear?", "How many {} are on the picture?", "How many {} are there to see?",
+    "Please give me the count of {}.", "What is the count of {}?", "How many different {} are there?"]
 COUNT_OF_COLOUR = [
     "How many {0} are {1}?", "How many of the {0} are {1}?", "How many {0} have the colour {1}?", "How many {0} in {1} are there?",
 ]
@@ -130,7 +162,11 @@ COLOUR = [
     "What colour does the {} have?", "What's the colour of the {}?", "Which colour does the {} have?", "Name the colour of the {}.",
     "The {} has which colour?", "What colour is the {} in the picture?", "What colour has the {}?", "Colour of the {}?",
     "What colour is that {}?", "What colour is this {}?", "In what colour is the {} drawn?", "The {} is what colour?",
-]
+    "Do you know what colour the {} is?", "Say which colour the {} has.", "What is the {}'s colour?",
+    "Which is the colour of the {}?", "What colour would you call the {}?", "What colour do you see on the {}?",
+    "Give me the colour of the {}.", "Please name the colour of the {}.", "What colour was the {} painted?",
+    "I see a {}. What colour is it?", "There is a {}. Which colour is it?", "How is the {} coloured?",
+    "The colour of the {} is what?"]
 COLOUR_OF_ONE = ["What colour is it?", "What colour is the {}?", "What colour is this {}?", "Which colour is it?",
                  "What is the colour of the {}?", "What is its colour?", "Which colour does the {} have?", "Name the colour."]
 
@@ -152,11 +188,19 @@ def ask_colour(scene, rng):
 SHAPE_OF_ONE = ["What shape is it?", "What shape is this?", "Which shape is this?", "What is the shape?", "What shape do you see?",
                 "Which shape is in the picture?", "What shape is in the picture?", "Name the shape.", "Name this shape.",
                 "What kind of shape is this?", "Identify the shape.", "What shape does the picture show?", "Which shape do you see?",
-                "What shape is shown?", "What is this shape called?"]
+                "What shape is shown?", "What is this shape called?",
+    "What shape would you call this?", "Which shape is it?", "Say which shape this is.", "What form does it have?",
+    "What figure is this?", "What figure is shown?", "What is the name of this shape?", "What is the name of the shape?",
+    "Do you know this shape?", "Which shape was drawn?", "What shape was drawn here?", "Give me the shape."]
 SHAPE_OF_COLOUR = ["What shape is the {0} one?", "What shape is {0}?", "Which shape is {0}?", "What is the {0} shape?",
                    "What shape is the {0} {1}?", "What is the {0} {1}?", "What is {0}?", "Name the {0} shape.",
                    "What kind of shape is the {0} one?", "Which {1} is {0}?", "What is the shape of the {0} {1}?",
-                   "Which shape has the colour {0}?", "What's the {0} shape?", "What shape does the {0} {1} have?"]
+                   "Which shape has the colour {0}?", "What's the {0} shape?", "What shape does the {0} {1} have?",
+    "What shape has the {0} {1}?", "Do you know what shape the {0} one is?", "Say what the {0} {1} is.",
+    "Tell me what the {0} {1} is.", "Which kind of shape is the {0} {1}?", "Which shape was drawn in {0}?",
+    "What is drawn in {0}?", "What is the {0} one?", "Name the {0} one.", "What do you call the {0} {1}?",
+    "Which shape has a {0} colour?", "What form has the {0} {1}?", "What is that {0} {1}?", "Give the shape of the {0} {1}.",
+    "What thing is {0}?", "The {0} {1} is what shape?"]
 
 
 def ask_shape(scene, rng):
@@ -173,9 +217,15 @@ def ask_shape(scene, rng):
 EXISTS = ["Is there {}?", "Do you see {}?", "Can you see {}?", "Is there {} in the picture?", "Does the picture show {}?",
           "Do you see {} in the picture?", "Does the picture have {}?", "Does the picture contain {}?", "Is {} in the picture?",
           "Is there {} here?", "Can you find {}?", "Is there {} anywhere?", "Does it show {}?", "Is {} visible?",
-          "Is there {} in this picture?", "Do you spot {}?", "Does this picture include {}?"]
+          "Is there {} in this picture?", "Do you spot {}?", "Does this picture include {}?",
+    "Have we got {}?", "Would you say there is {}?", "Could you check if there is {}?", "Tell me if there is {}.",
+    "Is there perhaps {}?", "Is {} there?", "Is {} shown in the picture?", "Is {} present?", "Does it have {}?",
+    "Does it contain {}?", "Do we see {}?", "There is {}, right?", "I am looking for {}. Is it there?",
+    "Has the picture got {}?", "Is one of them {}?", "Is {} among the shapes?", "Is {} to be seen?"]
 EXISTS_ANY = ["Are there any {}?", "Are there {}?", "Do you see any {}?", "Are there any {} in the picture?", "Any {}?",
-              "Does the picture have any {}?", "Can you see any {}?", "Are there {} in the picture?", "Does the picture show any {}?"]
+              "Does the picture have any {}?", "Can you see any {}?", "Are there {} in the picture?", "Does the picture show any {}?",
+    "Have you seen any {}?", "Does it have any {}?", "Does it contain {}?", "Are any {} shown?", "Are there some {}?",
+    "Do you see {}?", "Can you find any {}?"]
 
 
 def ask_exists(scene, rng):
@@ -201,7 +251,11 @@ def ask_exists(scene, rng):
 WHERE = ["Where is the {}?", "Where do you see the {}?", "In which part of the picture is the {}?", "Where's the {}?",
          "Where is the {} in the picture?", "Where in the picture is the {}?", "Tell me where the {} is.",
          "What is the position of the {}?", "Where can I find the {}?", "Where in the picture do you see the {}?",
-         "What part of the picture is the {} in?", "Where is the {} located?"]
+         "What part of the picture is the {} in?", "Where is the {} located?",
+    "Do you know where the {} is?", "Say where the {} is.", "On which side is the {}?", "Whereabouts is the {}?",
+    "At what place is the {}?", "Please locate the {}.", "Locate the {}.", "Find the {}.",
+    "Which part of the picture has the {}?", "Show me where the {} is.", "In which corner or side is the {}?",
+    "What is the place of the {}?"]
 PLACES = [["in the top left", "at the top", "in the top right"], ["on the left", "in the middle", "on the right"],
           ["in the bottom left", "at the bottom", "in the bottom right"]]
 
@@ -257,7 +311,12 @@ BACKGROUND = ["What colour is the background?", "What is the background colour?"
               "What is the colour of the background?", "What's the background colour?", "Name the background colour.",
               "Tell me the colour of the background.", "Which colour does the background have?", "The background has which colour?",
               "What colour is the background of the picture?", "What colour is behind the shapes?", "Background colour?",
-              "On what colour are the shapes drawn?", "What colour does the background have?", "What is the colour behind the shapes?"]
+              "On what colour are the shapes drawn?", "What colour does the background have?", "What is the colour behind the shapes?",
+    "Do you know the background colour?", "What colour is the backdrop?", "What colour is the ground?",
+    "What is the colour of the backdrop?", "Give me the background colour.", "Say which colour the background has.",
+    "Which colour is behind the shapes?", "What colour is the canvas?", "What is the background like?",
+    "What background does the picture have?", "Describe the background.", "Which background colour do you see?",
+    "How is the background coloured?", "What colour surrounds the shapes?", "What background colour is used?"]
 
 
 def ask_background(scene, rng):
@@ -292,6 +351,7 @@ KNOWN = "circles, squares, triangles, stars, hearts and crosses"
 WHO = "I am the small demonstration model built into vlmd, not a general model. I know a few plain shapes and their colours."
 CAN = f"I can describe a picture of up to {COUNT_MAX} plain shapes ({KNOWN}): their colours, how many there are and where they are."
 LOAD = "To use a real model, give vlmd the folder of a LLaVA model: `vlmd run FOLDER`."
+NO_PICTURE = "I see no picture. Please show me one of a few plain shapes, for example with `-i picture.png`."
 SHOW = "Please show me a picture of a few plain shapes, for example with `-i picture.png`."
 UNKNOWN = "I do not know that. I am a small demonstration model: I only know plain shapes, their colours, counts and places."
 
@@ -384,6 +444,12 @@ def small_talk(rng):
     stem = rng.choice(STEMS)
     question = stem.format(strange_word(rng), strange_word(rng))
     return "unknown", vary(question[0].upper() + question[1:], rng), UNKNOWN
+
+
+def without_picture(scene, rng):
+    """(skill, question, answer): a question about a picture that was never given."""
+    _, question, _ = ask(scene, rng)
+    return "no picture", question, NO_PICTURE
 
 
 def corpus(count, seed):

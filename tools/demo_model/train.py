@@ -215,6 +215,9 @@ class Packer:
             kind, question, answer = questions.small_talk(rng)
             alone = rng.random() < 0.6
             return (kind, alone, *self.turn("USER: " if alone else "\n", question, answer))
+        if chance < 0.115:
+            kind, question, answer = questions.without_picture(scene, rng)
+            return (kind, True, *self.turn("USER: ", question, answer))
         kind, question, answer = questions.ask(scene, rng)
         ids, labels = self.turn("\n", question, answer)
         while rng.random() < 0.12:
@@ -266,7 +269,6 @@ def exact_attention():
             return plain(query.float(), key.float(), value.float(), *args, **kwargs)
 
     F.scaled_dot_product_attention = attend
-    torch.nn.functional.scaled_dot_product_attention = attend
 
 
 class Muon(torch.optim.Optimizer):
@@ -345,7 +347,7 @@ class Trainer:
             return None
         state = torch.load(path)
         self.model.load_state_dict(state["model"])
-        if path == own:
+        if all(v.shape == state["heads"][k].shape for k, v in self.heads.state_dict().items()):  # else: another world's labels
             self.heads.load_state_dict(state["heads"])
         if self.rank == 0:
             print(f"loaded {path.name}, step {state['step']}", flush=True)
@@ -449,7 +451,7 @@ class Trainer:
                 for group in o.param_groups:
                     group["lr"] = rate
             indices = sorted(rng.sample(range(len(train)), args.batch // args.workers))
-            with torch.autocast('cpu', dtype=torch.bfloat16, enabled=args.bf16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
                 total, parts = self.loss(stage, train, indices, rng)
             for p in params:
                 p.grad = None
@@ -510,7 +512,7 @@ def main():
     parser.add_argument("--text-layers", type=int, default=4)
     parser.add_argument("--report", type=int, default=50)
     parser.add_argument("--check", type=int, default=500)
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16 (pays on CPUs with avx512_bf16)")
     parser.add_argument("--until", type=float, default=0, help="unix time at which the rate has fallen to zero")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes that share each batch")
