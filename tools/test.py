@@ -63,7 +63,6 @@ def ctest(folder):
     report = os.path.join(ROOT, folder, "ctest.xml")
     if os.path.exists(report):
         os.remove(report)
-    # Four at a time although there may be two CPUs: some tests wait more than they compute.
     code = run("ctest", "--test-dir", folder, "--output-on-failure", "-j", str(os.cpu_count() or 1),
                "--output-junit", report, "--no-tests=error", "--progress")
     total = Count()
@@ -76,11 +75,13 @@ def ctest(folder):
     return total
 
 
-def pytest():
-    report = os.path.join(ROOT, "build/pytest.xml")
+def pytest(folder, *paths):
+    report = os.path.join(ROOT, folder, "pytest.xml")
     if os.path.exists(report):
         os.remove(report)
-    code = run(PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "tests/e2e")
+    environment = dict(os.environ, VLMD=os.path.join(ROOT, folder, "vlmd"),
+                       ASAN_OPTIONS="allocator_may_return_null=1:detect_leaks=1")
+    code = run(PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *paths, env=environment)
     if not os.path.exists(report):
         return Count(failed=1)
     total = Count()
@@ -97,9 +98,10 @@ STAGES = {
     "build": lambda: build("release"),
     "lint": lambda: run_counted("tools/lint.sh"),
     "unit tests": lambda: ctest("build"),
-    "end-to-end tests": pytest,
+    "end-to-end tests": lambda: pytest("build", "tests/e2e"),
     "build with sanitizers": lambda: build("asan"),
     "unit tests with sanitizers": lambda: ctest("build-asan"),
+    "bad input with sanitizers": lambda: pytest("build-asan", "tests/e2e/test_bad_input.py"),
     "fuzz targets": lambda: run_counted(PYTHON, "tools/fuzz.py", FUZZ_SECONDS),
 }
 
