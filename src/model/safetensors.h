@@ -26,7 +26,7 @@ typedef struct vlm_st_tensor {
     vlm_dtype dtype;
     uint32_t rank;
     uint64_t shape[VLM_ST_RANK_MAX];
-    const void *data; /* aligned to the element size */
+    const void *data; /* the format does not promise that it is aligned to the element size */
     uint64_t n_bytes; /* product of shape times element size */
     uint32_t file_idx;
 } vlm_st_tensor;

@@ -80,18 +80,27 @@ static bool shape_fits(const vlm_st_tensor *t, uint32_t n_rows, uint32_t n_cols,
     return cols == n_cols;
 }
 
-static float element(const void *data, vlm_dtype dtype, size_t idx)
+/* Elements at any alignment to host [n], as they are or narrowed. */
+static void fill(void *host, vlm_dtype to, const vlm_st_tensor *t, size_t n)
 {
-    switch (dtype) {
-    case VLM_DTYPE_F16: return vlm_f16_to_f32(((const uint16_t *)data)[idx]);
-    case VLM_DTYPE_BF16: return vlm_bf16_to_f32(((const uint16_t *)data)[idx]);
-    case VLM_DTYPE_F32:
-    case VLM_N_DTYPES: break;
+    const size_t size = vlm_dtype_size(t->dtype);
+    if (to == t->dtype) {
+        memcpy(host, t->data, n * size);
+        return;
     }
-    return ((const float *)data)[idx];
+    uint16_t *out = host;
+    for (size_t i = 0; i < n; i++) {
+        float value;
+        uint16_t half;
+        memcpy(size == 4 ? (void *)&value : (void *)&half, (const char *)t->data + i * size, size);
+        if (t->dtype == VLM_DTYPE_F16) value = vlm_f16_to_f32(half);
+        if (t->dtype == VLM_DTYPE_BF16) value = vlm_bf16_to_f32(half);
+        out[i] = to == VLM_DTYPE_F16 ? vlm_f32_to_f16(value) : vlm_f32_to_bf16(value);
+    }
 }
 
-/* Narrow an f32 tensor, or go between the two 16-bit types, into memory of our own. */
+/* Put a tensor into memory of our own: narrowed, or only moved to where its elements are aligned.
+ */
 static vlm_status convert(vlm_weights *w, const vlm_st_tensor *t, vlm_dtype to, const void **out,
                           vlm_error *err)
 {
@@ -101,12 +110,9 @@ static vlm_status convert(vlm_weights *w, const vlm_st_tensor *t, vlm_dtype to, 
     if (!vlm_grow((void **)&w->converted, &w->cap_converted, w->n_converted + 1, SIZE_MAX,
                   sizeof *w->converted))
         return vlm_fail_memory(err, "weights");
-    uint16_t *host = vlm_alloc_aligned(n_bytes);
+    void *host = vlm_alloc_aligned(n_bytes);
     if (host == NULL) return vlm_fail_memory(err, t->name);
-    for (size_t i = 0; i < n; i++) {
-        const float value = element(t->data, t->dtype, i);
-        host[i] = to == VLM_DTYPE_F16 ? vlm_f32_to_f16(value) : vlm_f32_to_bf16(value);
-    }
+    fill(host, to, t, n);
     void *device;
     const vlm_status status = w->backend->ops->alloc(w->backend, n_bytes, &device, err);
     if (status == VLM_OK) {
@@ -148,7 +154,8 @@ static vlm_status bind(vlm_weights *w, const char *prefix, const char *rest, uin
     if (!is_vector && w->dtype == VLM_WEIGHT_DTYPE_F16) dtype = VLM_DTYPE_F16;
     if (!is_vector && w->dtype == VLM_WEIGHT_DTYPE_BF16) dtype = VLM_DTYPE_BF16;
     const void *data = NULL;
-    if (dtype != t->dtype) {
+    const bool aligned = (uintptr_t)t->data % vlm_dtype_size(t->dtype) == 0;
+    if (dtype != t->dtype || !aligned) {
         VLM_TRY(convert(w, t, dtype, &data, err));
     } else {
         VLM_TRY(w->backend->ops->weight(w->backend, t->data, (size_t)t->n_bytes, &data, err));
