@@ -16,7 +16,8 @@ ROOMS = {
     "tensor": {"base"},
     "model": {"base", "image", "text", "tensor"},
     "engine": {"base", "image", "text", "tensor", "model"},
-    "cli": {"base", "image", "text", "tensor", "model", "engine"},
+    "hub": {"base"},
+    "cli": {"base", "hub", "image", "text", "tensor", "model", "engine"},
 }
 # A library is known to one room (or one file) alone.
 LIBRARIES = {
