@@ -119,7 +119,7 @@ static bool queue_pop(vlm_bpe_queue *q, uint64_t *key)
     }
     if (q->heap_len == 0) return false;
     *key = heap_pop(q);
-    if (q->heap_len == 0) q->heap_is_sorted = true;
+    q->heap_is_sorted = q->heap_len <= 1;
     return true;
 }
 

@@ -9,6 +9,38 @@
 /* One code point decomposes into at most 18 (U+FDFA). */
 enum { DECOMPOSED_MAX = 32, SHORT_RUN = 16 };
 
+/* Characters with a class or decomposition that are newer than Unicode 9, the version the library
+ * normalises by: to it they are starters that join nothing. */
+static const uint32_t newer[][2] = {
+    {0x07FD, 0x07FD},   {0x0898, 0x089F},   {0x08CA, 0x08D3},   {0x09FE, 0x09FE},
+    {0x0C3C, 0x0C3C},   {0x0D3B, 0x0D3C},   {0x0EBA, 0x0EBA},   {0x1715, 0x1715},
+    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},
+    {0xA82C, 0xA82C},   {0xAB69, 0xAB69},   {0x10781, 0x10785}, {0x10787, 0x107B0},
+    {0x107B2, 0x107BA}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF},
+    {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
+    {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11938, 0x11938}, {0x1193D, 0x1193E},
+    {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+    {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
+    {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
+    {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1F16C, 0x1F16C},
+    {0x1FBF0, 0x1FBF9},
+};
+
+static bool is_newer(uint32_t cp)
+{
+    size_t low = 0, high = sizeof newer / sizeof *newer;
+    while (low < high) {
+        const size_t mid = (low + high) / 2;
+        if (cp > newer[mid][1])
+            low = mid + 1;
+        else if (cp < newer[mid][0])
+            high = mid;
+        else
+            return true;
+    }
+    return false;
+}
+
 static int combining_class(int32_t cp)
 {
     return utf8proc_get_property(cp)->combining_class;
@@ -66,8 +98,8 @@ static vlm_status decompose(vlm_norm_scratch *s, vlm_bytes text, utf8proc_option
     return VLM_OK;
 }
 
-static vlm_status put_segment(vlm_norm_scratch *s, unsigned side, vlm_norm_kind kind,
-                              vlm_bytes text, const uint8_t *user, uint8_t mark, vlm_error *err)
+static vlm_status put_known(vlm_norm_scratch *s, unsigned side, vlm_norm_kind kind, vlm_bytes text,
+                            const uint8_t *user, uint8_t mark, vlm_error *err)
 {
     const bool compat = kind == VLM_NORM_NFKC || kind == VLM_NORM_NFKD;
     const bool compose = kind == VLM_NORM_NFC || kind == VLM_NORM_NFKC;
@@ -86,6 +118,27 @@ static vlm_status put_segment(vlm_norm_scratch *s, unsigned side, vlm_norm_kind 
         VLM_TRY(vlm_norm_put(s, side, utf8, len, user, mark, err));
     }
     return VLM_OK;
+}
+
+/* What lies between newer characters is normalised, they stay as they are. */
+static vlm_status put_segment(vlm_norm_scratch *s, unsigned side, vlm_norm_kind kind,
+                              vlm_bytes text, const uint8_t *user, uint8_t mark, vlm_error *err)
+{
+    size_t begin = 0;
+    for (size_t i = 0; i < text.len;) {
+        uint32_t cp;
+        bool is_bad = false;
+        const size_t len = vlm_utf8_decode(text.ptr + i, text.len - i, &cp, &is_bad);
+        if (is_newer(cp)) {
+            const vlm_bytes known = {text.ptr + begin, i - begin};
+            VLM_TRY(put_known(s, side, kind, known, user, mark, err));
+            VLM_TRY(vlm_norm_put(s, side, text.ptr + i, len, user, mark, err));
+            begin = i + len;
+        }
+        i += len;
+    }
+    const vlm_bytes known = {text.ptr + begin, text.len - begin};
+    return put_known(s, side, kind, known, user, mark, err);
 }
 
 /* The text is taken in segments: runs of ASCII, which stay as they are, and runs of other

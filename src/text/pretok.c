@@ -117,7 +117,7 @@ static vlm_status split_event(splitter *sp, size_t begin, size_t end, bool is_ma
 static bool is_in(vlm_match_kind kind, uint32_t cp)
 {
     switch (kind) {
-    case VLM_MATCH_NUMBER: return vlm_unicode_is_number(cp);
+    case VLM_MATCH_NUMBER: return vlm_unicode_is_numeric(cp);
     case VLM_MATCH_PUNCTUATION: return vlm_unicode_is_punctuation(cp);
     default: return vlm_unicode_is_space(cp);
     }

@@ -60,6 +60,8 @@ static vlm_status build_tries(vlm_tokenizer *tok, vlm_error *err)
     for (size_t i = 0; i < tok->added.n && status == VLM_OK; i++) {
         const vlm_added_token *token = &tok->added.tokens[i];
         vlm_bytes text = vlm_added_text(&tok->added, i);
+        /* Of two tokens with one id the later one is found, as in the library. */
+        if (tok->tokens[token->id].text.ptr != text.ptr) continue;
         if (!token->normalized) {
             tok->added.has_raw = true;
             status = vlm_trie_add(&tok->added.raw, text, (uint32_t)i, err);
@@ -135,8 +137,8 @@ static vlm_status load(vlm_tokenizer *tok, const vlm_tokenizer_files *files, vlm
 {
     VLM_TRY(load_files(tok, files, err));
     VLM_TRY(vlm_tokenizer_load_config(tok, files, err));
-    VLM_TRY(build_tries(tok, err));
     VLM_TRY(build_tokens(tok, err));
+    VLM_TRY(build_tries(tok, err));
     VLM_TRY(check_ids(tok, &tok->prefix, err));
     return check_ids(tok, &tok->suffix, err);
 }

@@ -13,8 +13,14 @@
 bool vlm_unicode_is_letter(uint32_t cp);
 bool vlm_unicode_is_number(uint32_t cp);
 bool vlm_unicode_is_mark(uint32_t cp);
-bool vlm_unicode_is_punctuation(uint32_t cp); /* P, and what ASCII has of S */
+/* P as of Unicode 8, which is what the library's Punctuation knows, and what ASCII has of S. */
+bool vlm_unicode_is_punctuation(uint32_t cp);
+/* Nd, Nl, No as of Unicode 17: the library's Digits. */
+bool vlm_unicode_is_numeric(uint32_t cp);
 bool vlm_unicode_is_space(uint32_t cp);
+/* cp, or for a character that PCRE2 10.42 does not know an older one of its category and UTF-8
+ * length. */
+uint32_t vlm_unicode_older(uint32_t cp);
 /* Letters, marks, decimal digits, connectors and joiners: \w of Rust's regex crate. */
 bool vlm_unicode_is_word(uint32_t cp);
 
