@@ -18,11 +18,10 @@ from evaluate import Answerer, Question
 
 HELD_OUT, OTHER = 0.95, 0.90
 SKILLS = {
-    "describe": "say what is in the picture (one to three shapes, from left to right)", "shape": "name a shape",
+    "describe": "say what is in the picture: one to three shapes from left to right, or how many more there are", "shape": "name a shape",
     "colour": "name a shape's colour", "count": "count the shapes: all, of one kind, of one colour, or both",
     "exists": "say whether there is such a shape", "background": "name the background's colour",
-    "where": "say in which of nine parts of the picture a shape is", "size": "name the biggest or smallest shape",
-    "compare": "say whether there are more of one shape than of another", "second turn": "answer a second question about the picture",
+    "where": "say in which of nine parts of the picture a shape is", "second turn": "answer a second question about the picture",
     "talk": "say what it is and what it can do, greet and say goodbye", "outside": "say that it does not know what is outside all this",
 }
 

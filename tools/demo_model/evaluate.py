@@ -101,8 +101,7 @@ def right(q, got):
         return got == q.want
 
     def things(text):
-        head, _, background = text.rstrip(".").partition(" on a")
-        return sorted(re.split(r", | and ", head.removeprefix("The picture shows "))), background
+        return sorted(re.split(r", | and ", text.removeprefix("The picture shows ").rstrip(".")))
 
     return things(got) == things(q.want)
 

@@ -225,7 +225,7 @@ def about_describe(scene, rng):
     asked = rng.choice(["Describe this image please.", "What do you see here?", "What's shown in this image?", "What is in the image",
                         "Tell me what is in the picture.", "Can you tell me what this picture shows?", "describe the image briefly",
                         "Give me a description of this picture.", "What does this image contain?", "Please list the things you see."])
-    return asked, f"The picture shows {text} on {an(scene['background'])} background."
+    return asked, f"The picture shows {text}."
 
 
 def about_count(scene, rng):
@@ -274,7 +274,7 @@ def about_exists(scene, rng):
     n = len(having(scene, **wanted))
     asked = rng.choice(["Is there {} in this image?", "Does the image have {}?", "do you see {}", "Can you see {} in the image?", "Is {} shown?",
                         "Does this image contain {}?", "Is there {} somewhere?", "I wonder, is there {}?"]).format(an(noun))
-    return asked, f"No, there is no {noun}." if n == 0 else f"Yes, there is {an(noun)}." if n == 1 else f"Yes, there are {n} {many(noun)}."
+    return asked, f"No, there is no {noun}." if n == 0 else f"Yes, there is {an(noun)}."
 
 
 def about_where(scene, rng):
@@ -284,33 +284,10 @@ def about_where(scene, rng):
         return None
     o = rng.choice(single)
     name = o["shape"] if rng.random() < 0.6 else f"{o['colour']} {o['shape']}"
-    rows = [["in the top left", "at the top", "in the top right"], ["on the left", "in the middle", "on the right"],
-            ["in the bottom left", "at the bottom", "in the bottom right"]]
+    rows = [["top left", "top middle", "top right"], ["middle left", "middle", "middle right"], ["bottom left", "bottom middle", "bottom right"]]
     asked = rng.choice(["Where is the {} in this image?", "where is the {}", "Can you tell me where the {} is?", "Where do I find the {}?",
                         "In what part of the image is the {}?", "Where was the {} drawn?"])
-    return asked.format(name), f"The {name} is {rows[int(o['y'] * 3)][int(o['x'] * 3)]}."
-
-
-def about_size(scene, rng):
-    order = sorted(scene["objects"], key=lambda o: o["r"])
-    large = rng.random() < 0.5
-    if len(order) < 2 or (order[-1]["r"] / order[-2]["r"] if large else order[1]["r"] / order[0]["r"]) < 1.5:
-        return None
-    o = order[-1] if large else order[0]
-    asked = rng.choice(["Which one is the {} shape?", "What is the {} thing in the image?", "which shape is the {}", "Tell me which shape is the {}.",
-                        "What's the {} object here?"]).format(rng.choice(["biggest", "largest"]) if large else "smallest")
-    return asked, f"The {'biggest' if large else 'smallest'} shape is the {o['colour']} {o['shape']}."
-
-
-def about_compare(scene, rng):
-    here = sorted({o["shape"] for o in scene["objects"]})
-    if len(here) < 2:
-        return None
-    a, b = rng.sample(here, 2)
-    n, m = len(having(scene, shape=a)), len(having(scene, shape=b))
-    asked = rng.choice(["Are there more {} than {} in this image?", "are there more {} than {}", "Do we have more {} than {}?", "Can you see more {} than {}?"])
-    tail = f"{n} {a if n == 1 else many(a)} and {m} {b if m == 1 else many(b)}"
-    return asked.format(many(a), many(b)), f"{'Yes' if n > m else 'No'}, there {'is' if n == 1 else 'are'} {tail}."
+    return asked.format(name), f"The {name} is in the {rows[int(o['y'] * 3)][int(o['x'] * 3)]}."
 
 
 def about_background(scene, rng):
@@ -320,7 +297,7 @@ def about_background(scene, rng):
 
 
 ABOUT = {"describe": about_describe, "count": about_count, "colour": about_colour, "shape": about_shape, "exists": about_exists,
-         "where": about_where, "size": about_size, "compare": about_compare, "background": about_background}
+         "where": about_where, "background": about_background}
 
 TALK = {
     "who": ["who are you?", "What exactly are you?", "Tell me who you are.", "Are you an assistant?", "What's this model?", "are you a real model?"],
@@ -337,7 +314,7 @@ OUTSIDE = [
     "How many people are there?", "What brand is the phone?", "Solve x + 3 = 10.", "Who wrote Hamlet?", "What is the meaning of this painting?",
     "Where was this picture taken?", "Can you draw me a house?", "What language is spoken in Brazil?", "How do vaccines work?", "Recommend a restaurant.",
     "What is the population of India?", "Convert 5 miles to kilometres.", "Why do birds sing?", "What is the man holding?", "Read the text in the image.",
-    "Is this food healthy?", "What day is it today?", "Play some music.", "What should I wear?", "Who is the president of France?", "Fix this bug for me.",
+    "Is this food healthy?", "Which of the shapes is the largest?", "Are there more stars than circles here?", "What's on the left of the heart?", "What day is it today?", "Play some music.", "What should I wear?", "Who is the president of France?", "Fix this bug for me.",
 ]
 
 

@@ -8,6 +8,8 @@ import random
 
 from world import COLOUR_NAMES, COUNT_MAX, SHAPES
 
+LISTED_MAX = 3  # with more things than that a description says only how many
+
 PICTURE_WORDS = ["picture", "picture", "image", "image", "photo", "drawing"]
 THINGS = ["shape", "shape", "shape", "object", "thing", "figure"]
 
@@ -26,10 +28,6 @@ def plural(noun):
 
 def join(parts):
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
-def amount(n, noun):
-    return f"{n} {noun if n == 1 else plural(noun)}"
 
 
 def matching(scene, shape=None, colour=None):
@@ -112,12 +110,24 @@ DESCRIBE = [
     "Explain this picture.", "Which figures can you see?", "Picture description?"]
 
 
-def ask_describe(scene, rng):
-    things = sorted(scene["objects"], key=lambda o: o["x"])
-    if len(things) > 3 or any(b["x"] - a["x"] < 0.07 for a, b in zip(things, things[1:])):
+def reading_order(objects):
+    """From left to right, a column from top to bottom; None where it is hard to say what stands in one column."""
+    columns = []
+    for o in sorted(objects, key=lambda o: o["x"]):
+        gap = o["x"] - columns[-1][-1]["x"] if columns else 1
+        if 0.05 < gap < 0.1:
+            return None
+        columns = columns + [[o]] if gap >= 0.1 else columns[:-1] + [columns[-1] + [o]]
+    if any(b["x"] - c[0]["x"] > 0.1 for c in columns for b in c):
         return None
-    where = f" on {article(scene['background'])} background" if scene["background"] else ""
-    return rng.choice(DESCRIBE), f"The picture shows {join([article(named(o)) for o in things])}{where}."
+    return [o for c in columns for o in sorted(c, key=lambda o: o["y"])]
+
+
+def ask_describe(scene, rng):
+    if len(scene["objects"]) > LISTED_MAX:
+        return rng.choice(DESCRIBE), f"The picture shows {len(scene['objects'])} shapes."
+    things = reading_order(scene["objects"])
+    return things and (rng.choice(DESCRIBE), f"The picture shows {join([article(named(o)) for o in things])}.")
 
 
 COUNT = [
@@ -207,6 +217,10 @@ def ask_shape(scene, rng):
     if len(scene["objects"]) == 1 and rng.random() < 0.4:
         return rng.choice(SHAPE_OF_ONE), f"It is {article(named(scene['objects'][0]))}."
     unique = [o for o in scene["objects"] if len(matching(scene, colour=o["colour"])) == 1]
+    if rng.random() < 0.1:
+        colour = rng.choice(COLOUR_NAMES)
+        if not matching(scene, colour=colour):
+            return rng.choice(SHAPE_OF_COLOUR).format(colour, rng.choice(THINGS)), f"There is no {colour} shape."
     if not unique:
         return None
     o = rng.choice(unique)
@@ -243,9 +257,7 @@ def ask_exists(scene, rng):
     said = " ".join(filter(None, [colour, shape or "shape"]))
     question = rng.choice(EXISTS).format(article(noun)) if rng.random() < 0.72 else rng.choice(EXISTS_ANY).format(plural(noun))
     n = len(matching(scene, shape, colour))
-    if n == 0:
-        return question, f"No, there is no {said}."
-    return question, f"Yes, there is {article(said)}." if n == 1 else f"Yes, there are {n} {plural(said)}."
+    return question, f"Yes, there is {article(said)}." if n else f"No, there is no {said}."
 
 
 WHERE = ["Where is the {}?", "Where do you see the {}?", "In which part of the picture is the {}?", "Where's the {}?",
@@ -256,55 +268,27 @@ WHERE = ["Where is the {}?", "Where do you see the {}?", "In which part of the p
     "At what place is the {}?", "Please locate the {}.", "Locate the {}.", "Find the {}.",
     "Which part of the picture has the {}?", "Show me where the {} is.", "In which corner or side is the {}?",
     "What is the place of the {}?"]
-PLACES = [["in the top left", "at the top", "in the top right"], ["on the left", "in the middle", "on the right"],
-          ["in the bottom left", "at the bottom", "in the bottom right"]]
+ROWS, COLUMNS = ["top", "middle", "bottom"], ["left", "middle", "right"]
+
+
+def place_of(o):
+    """Row, then column, so that each word says one thing: the top left, the top middle, ... the middle."""
+    row, column = ROWS[min(2, int(o["y"] * 3))], COLUMNS[min(2, int(o["x"] * 3))]
+    return "in the middle" if row == column else f"in the {row} {column}"
 
 
 def ask_where(scene, rng):
+    if rng.random() < 0.1:
+        shape = rng.choice(SHAPES)
+        if not matching(scene, shape):
+            return rng.choice(WHERE).format(shape), f"There is no {shape}."
     found = unique_reference(scene, rng)
     if not found:
         return None
     phrase, o = found
     if any(abs(v - edge) < 0.05 for v in (o["x"], o["y"]) for edge in (1 / 3, 2 / 3)):
         return None
-    place = PLACES[min(2, int(o["y"] * 3))][min(2, int(o["x"] * 3))]
-    return rng.choice(WHERE).format(phrase), f"The {phrase} is {place}."
-
-
-def ask_size(scene, rng):
-    sizes = sorted(o["r"] for o in scene["objects"])
-    if len(sizes) < 2:
-        return None
-    big = rng.random() < 0.55
-    if (sizes[-1] / sizes[-2] if big else sizes[1] / sizes[0]) < 1.35:
-        return None
-    o = (max if big else min)(scene["objects"], key=lambda o: o["r"])
-    word = rng.choice(["biggest", "largest", "biggest"]) if big else "smallest"
-    question = rng.choice([
-        "Which shape is the {0}?", "What is the {0} shape?", "What is the {0} {1}?", "Which {1} is the {0}?",
-        "Which is the {0} shape?", "What shape is the {0}?", "Name the {0} shape.", "What's the {0} {1} in the picture?",
-        "Which {1} is {0}?", "Tell me the {0} shape."]).format(word, rng.choice(THINGS))
-    return question, f"The {'biggest' if big else 'smallest'} shape is the {named(o)}."
-
-
-def ask_compare(scene, rng):
-    """Are there more X than Y, or as many."""
-    present = list({o["shape"] for o in scene["objects"]})
-    first = rng.choice(present)
-    second = rng.choice([s for s in (present if len(present) > 1 and rng.random() < 0.75 else SHAPES) if s != first])
-    if rng.random() < 0.5:
-        first, second = second, first
-    n, m = len(matching(scene, first)), len(matching(scene, second))
-    tail = f"{amount(n, first) if n else 'no ' + plural(first)} and {amount(m, second) if m else 'no ' + plural(second)}"
-    kind = rng.random()
-    if kind < 0.7:
-        question = rng.choice(["Are there more {} than {}?", "Do you see more {} than {}?", "Are there more {} than {} in the picture?",
-                               "Is the number of {} larger than the number of {}?", "Does the picture have more {} than {}?"])
-        answer = "Yes" if n > m else "No"
-    else:
-        question = rng.choice(["Are there fewer {} than {}?", "Are there less {} than {}?", "Do you see fewer {} than {}?"])
-        answer = "Yes" if n < m else "No"
-    return question.format(plural(first), plural(second)), f"{answer}, there {'is' if n == 1 else 'are'} {tail}."
+    return rng.choice(WHERE).format(phrase), f"The {phrase} is {place_of(o)}."
 
 
 BACKGROUND = ["What colour is the background?", "What is the background colour?", "Which colour is the background?",
@@ -326,9 +310,8 @@ def ask_background(scene, rng):
 
 
 SKILLS = {
-    "describe": (ask_describe, 1.8), "count": (ask_count, 2.0), "colour": (ask_colour, 1.2), "shape": (ask_shape, 1.1),
-    "exists": (ask_exists, 1.3), "where": (ask_where, 0.9), "size": (ask_size, 0.7), "compare": (ask_compare, 0.8),
-    "background": (ask_background, 0.5),
+    "describe": (ask_describe, 2.2), "count": (ask_count, 2.6), "colour": (ask_colour, 1.2), "shape": (ask_shape, 1.3),
+    "exists": (ask_exists, 1.3), "where": (ask_where, 1.2), "background": (ask_background, 0.6),
 }
 
 
@@ -349,11 +332,11 @@ def ask(scene, rng, skill=None):
 
 KNOWN = "circles, squares, triangles, stars, hearts and crosses"
 WHO = "I am the small demonstration model built into vlmd, not a general model. I know a few plain shapes and their colours."
-CAN = f"I can describe a picture of up to {COUNT_MAX} plain shapes ({KNOWN}): their colours, how many there are and where they are."
+CAN = f"I can name up to {COUNT_MAX} plain shapes ({KNOWN}) in a picture and their colours, and count them."
 LOAD = "To use a real model, give vlmd the folder of a LLaVA model: `vlmd run FOLDER`."
 NO_PICTURE = "I see no picture. Please show me one of a few plain shapes, for example with `-i picture.png`."
 SHOW = "Please show me a picture of a few plain shapes, for example with `-i picture.png`."
-UNKNOWN = "I do not know that. I am a small demonstration model: I only know plain shapes, their colours, counts and places."
+UNKNOWN = "I do not know that. I am a small demonstration model: I can only name plain shapes and their colours, and count them."
 
 TALK = [
     (WHO, ["What are you?", "Who are you?", "What is your name?", "Tell me about yourself.", "Are you a model?", "Are you an AI?",
@@ -388,6 +371,12 @@ UNKNOWN_QUESTIONS = [
     "Summarise the news from {place}.", "What does the {animal} eat?", "Is the {person} old?", "What is {topic}?", "Define {topic}.",
     "What does the text say?", "Read the text.", "What is written here?", "Is there any text?", "What word is this?", "What number is this?",
     "Is there a {other}?", "How many {other}s are there?", "What colour is the {other}?", "Do you see a {other}?", "Where is the {other}?",
+    "Which shape is the biggest?", "What is the smallest {shape}?", "Which is bigger, the {shape} or the {shape}?", "What is the largest shape?",
+    "Are there more {shape}s than {shape}s?", "Are there fewer {shape}s than {shape}s?", "Is the {shape} bigger than the {shape}?",
+    "Are there more {colour} shapes than {colour} shapes?", "Which shape is the smallest?", "What is the biggest object in the picture?",
+    "Do you see more {shape}s than {shape}s?", "Is the {shape} above the {shape}?", "What is between the {shape} and the {shape}?",
+    "Is the {shape} to the right of the {shape}?", "What is below the {colour} shape?", "How far apart are the {shape} and the {shape}?",
+    "Is the {shape} round?", "How many corners does the {shape} have?", "How many sides has a {shape}?", "Is the {shape} filled?",
     "What is left of the {shape}?", "What is above the {shape}?", "Is the {shape} left of the {shape}?", "What is next to the {shape}?",
     "What is the area of the {shape}?", "How big is the {shape} in pixels?", "Why is the {shape} {colour}?", "Draw a {shape}.",
     "Make the {shape} {colour}.", "Who likes {colour}?", "What is the history of the {shape}?", "What does {colour} mean?",
@@ -407,6 +396,7 @@ FILLERS = {
     "name": "Einstein Napoleon Shakespeare Mozart Newton Lincoln Cleopatra Picasso Darwin Gandhi".split(),
     "number": [str(n) for n in range(2, 60)],
     "shape": SHAPES,
+    "shapes": [plural(shape) for shape in SHAPES],
     "colour": COLOUR_NAMES,
 }
 STEMS = ["What is the {} of the {}?", "How do I {} a {}?", "Why does the {} {}?", "Tell me about {} and {}.", "Is {} better than {}?",
@@ -427,6 +417,7 @@ def strange_word(rng):
 
 
 def fill(question, rng):
+    question = question.replace("{shape}s", "{shapes}")
     for name, values in FILLERS.items():
         while "{" + name + "}" in question:
             question = question.replace("{" + name + "}", rng.choice(values), 1)

@@ -1,21 +1,21 @@
-"""Trains the demo model: a LLaVA architecture (CLIP vision tower, MLP projector, LLaMA) of under four million weights.
+"""Trains the demonstration model: a LLaVA architecture (CLIP vision tower, MLP projector, LLaMA) of under four million weights.
 
-    python world.py pool --out pool/train --count 60000 --seed 1
-    python world.py pool --out pool/val --count 2000 --seed 1000
-    python train.py --pool pool --run run --stage vision   --steps 4000
-    python train.py --pool pool --run run --stage language --steps 2500
-    python train.py --pool pool --run run --stage joint    --steps 1500
-    python train.py --pool pool --run run --stage export --folder checkpoint
+    python world.py pool --out pool/train --count 50000 --seed 1
+    python world.py pool --out pool/val --count 1000 --seed 1000
+    python train.py --pool pool --run run --stage vision --steps 4000 --batch 128 --lr 4e-3
+    python train.py --pool pool --run run --stage joint  --steps 6000 --batch 96 --lr 2e-3
+    python train.py --run run --stage export --folder ../../models/demo
 
-vision    each patch of the tower names its shape, colour, character and whether a shape's centre lies in it (PatchHeads);
+vision    each patch of the tower names its shape, its colour, whether a shape's centre lies in it, its row and its column;
 language  the tower is frozen, projector and language model learn the answers;
 joint     everything learns, both losses;
 export    writes the Hugging Face folder in bfloat16.
 
+The rate stays up for six tenths of the steps, or of the time where --until names the end, and then falls to zero.
 Two processes of one thread each share every batch (gradients are averaged): where other jobs come and go this suffers less than
 one process of two threads, whose barriers wait for the slower core in every operation.
 Every stage keeps RUN/STAGE.pt and continues from it when started again; a first start takes the weights of the newest other
-stage.  One row of a language batch holds one picture and many independent questions: see `pack`.
+stage.  One row of a language batch holds one picture and many independent questions: see `Packer`.
 """
 
 import argparse
