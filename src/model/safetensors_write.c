@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -50,22 +51,35 @@ static vlm_status write_all(int fd, const char *path, const vlm_st_tensor *tenso
     return status;
 }
 
+/* Creates and fills path, which is written as shown. */
+static vlm_status write_file(const char *path, const char *shown, const vlm_st_tensor *tensors,
+                             size_t n, vlm_error *err)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        const bool denied = errno == EACCES || errno == EPERM;
+        return vlm_fail(err, denied ? VLM_PERMISSION_DENIED : VLM_UNAVAILABLE,
+                        "%s: cannot be created", shown);
+    }
+    vlm_status status = write_all(fd, shown, tensors, n, err);
+    if (close(fd) != 0 && status == VLM_OK)
+        status = vlm_fail(err, VLM_UNAVAILABLE, "%s: cannot be written", shown);
+    return status;
+}
+
 vlm_status vlm_safetensors_write(const char *path, const vlm_st_tensor *tensors, size_t n,
                                  vlm_error *err)
 {
+    /* A device, a pipe or a link is written to; only a plain file is replaced. */
+    struct stat st;
+    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return write_file(path, path, tensors, n, err);
+
     char partial[PATH_LEN_MAX];
     const int len = snprintf(partial, sizeof partial, "%s.partial-%ld", path, (long)getpid());
     if (len < 0 || (size_t)len >= sizeof partial)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "the output's path is too long");
-    const int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        const bool denied = errno == EACCES || errno == EPERM;
-        return vlm_fail(err, denied ? VLM_PERMISSION_DENIED : VLM_UNAVAILABLE,
-                        "%s: cannot be created", path);
-    }
-    vlm_status status = write_all(fd, path, tensors, n, err);
-    if (close(fd) != 0 && status == VLM_OK)
-        status = vlm_fail(err, VLM_UNAVAILABLE, "%s: cannot be written", path);
+    vlm_status status = write_file(partial, path, tensors, n, err);
     if (status == VLM_OK && rename(partial, path) != 0)
         status = vlm_fail(err, VLM_UNAVAILABLE, "%s: cannot be replaced", path);
     if (status != VLM_OK) (void)unlink(partial);
