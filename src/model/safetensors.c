@@ -36,7 +36,8 @@ static vlm_status read_dtype(const reader *r, const char *name, const vlm_json *
                              vlm_st_tensor *t, uint32_t *elem_size, vlm_error *err)
 {
     vlm_bytes text = {0};
-    VLM_TRY(vlm_json_opt_string(node, "dtype", &text, err));
+    const vlm_status status = vlm_json_opt_string(node, "dtype", &text, err);
+    if (status != VLM_OK) return vlm_fail_prefix(err, status, "%s: tensor %s", r->file, name);
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
         if (!vlm_bytes_eq_str(text, dtypes[i].name)) continue;
         t->dtype_name = dtypes[i].name;
@@ -78,7 +79,7 @@ static vlm_status read_shape(const reader *r, const char *name, const vlm_json *
 }
 
 static vlm_status read_offsets(const reader *r, const char *name, const vlm_json *node,
-                               uint32_t elem_size, vlm_st_tensor *t, vlm_error *err)
+                               vlm_st_tensor *t, vlm_error *err)
 {
     const vlm_json *offsets = vlm_json_get(node, "data_offsets");
     uint64_t begin, end;
@@ -110,7 +111,7 @@ static vlm_status read_tensor(reader *r, const char *key, const vlm_json *node, 
                         r->file, key, vlm_json_type_name(node));
     VLM_TRY(read_dtype(r, key, node, &t, &elem_size, err));
     VLM_TRY(read_shape(r, key, node, elem_size, &t, err));
-    VLM_TRY(read_offsets(r, key, node, elem_size, &t, err));
+    VLM_TRY(read_offsets(r, key, node, &t, err));
     t.name = vlm_arena_strndup(&s->names, key, strlen(key));
     if (t.name == NULL) return vlm_fail_memory(err, "tensor names");
     if (!vlm_grow((void **)&s->tensors, &s->cap, s->n + 1, VLM_ST_TENSORS_MAX, sizeof *s->tensors))
