@@ -119,11 +119,34 @@ static int byte_token(vlm_bytes token)
     return value;
 }
 
+/* SentencePiece's way: the good characters of a run, U+FFFD for each other byte.  Bytes that may
+ * yet become a character wait unless the run is over. */
+static vlm_status pass_run_by_char(vlm_decoder_state *state, size_t i, bool is_over, vlm_buf *out,
+                                   vlm_error *err)
+{
+    vlm_buf *held = &state->steps[i].held;
+    size_t done = 0;
+    while (done < held->len) {
+        const size_t left = held->len - done;
+        uint32_t cp;
+        bool is_bad = false;
+        const size_t len = vlm_utf8_decode(held->data + done, left, &cp, &is_bad);
+        if (is_bad && !is_over && vlm_utf8_incomplete_tail(held->data + done, left) == left) break;
+        const vlm_bytes good = {held->data + done, len};
+        VLM_TRY(pass(state, i, is_bad ? vlm_bytes_of("\xEF\xBF\xBD") : good, true, out, err));
+        done += is_bad ? 1 : len;
+    }
+    memmove(held->data, held->data + done, held->len - done);
+    held->len -= done;
+    return VLM_OK;
+}
+
 /* A run of byte tokens is over: its text, or U+FFFD for each byte when it is not UTF-8. */
 static vlm_status end_byte_run(vlm_decoder_state *state, size_t i, vlm_buf *out, vlm_error *err)
 {
     const vlm_bytes run = vlm_buf_bytes(&state->steps[i].held);
     if (run.len == 0) return VLM_OK;
+    if (state->decoder->steps[i].by_char) return pass_run_by_char(state, i, true, out, err);
     if (vlm_utf8_valid(run.ptr, run.len)) {
         VLM_TRY(pass(state, i, run, true, out, err));
     } else {
@@ -138,7 +161,11 @@ static vlm_status feed_byte_fallback(vlm_decoder_state *state, size_t i, vlm_byt
                                      vlm_buf *out, vlm_error *err)
 {
     const int byte = byte_token(text);
-    if (byte >= 0) return vlm_buf_append_char(&state->steps[i].held, (char)byte, err);
+    if (byte >= 0) {
+        VLM_TRY(vlm_buf_append_char(&state->steps[i].held, (char)byte, err));
+        if (!state->decoder->steps[i].by_char) return VLM_OK;
+        return pass_run_by_char(state, i, false, out, err);
+    }
     VLM_TRY(end_byte_run(state, i, out, err));
     return pass(state, i, text, true, out, err);
 }
@@ -148,6 +175,8 @@ static vlm_status strip_token(vlm_decoder_state *state, size_t i, vlm_bytes text
 {
     const vlm_decode_step *step = &state->decoder->steps[i];
     const vlm_bytes cut = vlm_buf_bytes(&step->find);
+    if (step->first_only && state->steps[i].n_tokens > 1)
+        return pass(state, i, text, true, out, err);
     for (size_t n = 0; n < step->n_start && vlm_bytes_starts(text, cut); n++)
         text = (vlm_bytes){text.ptr + cut.len, text.len - cut.len};
     for (size_t n = 0; n < step->n_end && text.len >= cut.len; n++) {

@@ -32,7 +32,9 @@ typedef struct vlm_decode_step {
     vlm_regex *regex;
     vlm_buf find, put;     /* REPLACE, STRIP (find is one character), METASPACE, SUFFIX */
     size_t n_start, n_end; /* STRIP: how many at each end */
-    bool drops_first;      /* METASPACE: the first token loses them */
+    bool first_only;       /* STRIP: only of the first token */
+    bool by_char;     /* BYTE_FALLBACK: each good character of a run counts, as in SentencePiece */
+    bool drops_first; /* METASPACE: the first token loses them */
 } vlm_decode_step;
 
 enum { VLM_DECODE_STEPS_MAX = 16 };

@@ -279,12 +279,14 @@ static vlm_status add_chains(vlm_tokenizer *tok, const spm *m, vlm_error *err)
         VLM_TRY(vlm_normalizer_add(&tok->norm, VLM_NORM_REPLACE, space, mark, err));
     if (m->escape_spaces != 0)
         VLM_TRY(vlm_decoder_add(&tok->decoder, VLM_DECODE_REPLACE, "\xE2\x96\x81", " ", err));
+    if (m->dummy_prefix != 0) {
+        VLM_TRY(vlm_decoder_add(&tok->decoder, VLM_DECODE_STRIP, " ", "", err));
+        tok->decoder.steps[tok->decoder.n - 1].n_start = 1;
+        tok->decoder.steps[tok->decoder.n - 1].first_only = true;
+    }
     VLM_TRY(vlm_decoder_add(&tok->decoder, VLM_DECODE_BYTE_FALLBACK, "", "", err));
-    VLM_TRY(vlm_decoder_add(&tok->decoder, VLM_DECODE_FUSE, "", "", err));
-    if (m->dummy_prefix == 0) return VLM_OK;
-    VLM_TRY(vlm_decoder_add(&tok->decoder, VLM_DECODE_STRIP, " ", "", err));
-    tok->decoder.steps[tok->decoder.n - 1].n_start = 1;
-    return VLM_OK;
+    tok->decoder.steps[tok->decoder.n - 1].by_char = true;
+    return vlm_decoder_add(&tok->decoder, VLM_DECODE_FUSE, "", "", err);
 }
 
 static vlm_status load(vlm_tokenizer *tok, spm *m, vlm_bytes text, vlm_error *err)
