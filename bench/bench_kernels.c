@@ -1,5 +1,5 @@
 /* bench_kernels - speed of the CPU backend's operations, per level and dtype.
- * usage: bench_kernels [THREADS [NAME]]   NAME: only the lines whose name holds it
+ * usage: bench_kernels [THREADS [NAME]]   NAME: only lines whose "LEVEL NAME" holds it
  * Each figure is the best of several runs, since neighbours on the machine only ever slow it;
  * with one thread it is time on the CPU, which a neighbour's share does not count towards. */
 #include <stdio.h>
@@ -34,7 +34,9 @@ typedef void op_fn(const bench *b, const void *shape);
 static void report(const bench *b, const char *name, op_fn *op, const void *shape, double flop,
                    double n_bytes)
 {
-    if (b->filter != NULL && strstr(name, b->filter) == NULL) return;
+    char line[96];
+    snprintf(line, sizeof line, "%s %s", b->level, name);
+    if (b->filter != NULL && strstr(line, b->filter) == NULL) return;
     double best_s = 1e9;
     const double start_s = now_s(b->n_threads);
     for (int i = 0; i < RUNS_MIN || now_s(b->n_threads) - start_s < seconds_min; i++) {

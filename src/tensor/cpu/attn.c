@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Work below which a range is not worth handing to another thread: some microseconds. */
-enum { GRAIN_PRODUCTS = 1 << 15 };
+enum { GRAIN_PRODUCTS = 1 << 17 };
 
 typedef struct attn_job {
     const vlm_cpu_kernels *kernels;

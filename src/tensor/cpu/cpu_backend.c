@@ -10,7 +10,7 @@
 #include "tensor/cpu/kernels.h"
 
 /* Work below which a range is not worth handing to another thread: some microseconds. */
-enum { GRAIN_PRODUCTS = 1 << 16, GRAIN_ELEMS = 1 << 12, GRAIN_MATH_ELEMS = 1 << 10 };
+enum { GRAIN_PRODUCTS = 1 << 18, GRAIN_ELEMS = 1 << 15, GRAIN_MATH_ELEMS = 1 << 13 };
 /* Blocks of rows are multiples of this, the heights of the levels' register tiles. */
 enum { ROW_TILE = 12 };
 /* Weights of a norm are made float in pieces of this many on the stack. */

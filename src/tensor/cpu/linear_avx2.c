@@ -3,10 +3,8 @@
 
 #if defined(__AVX2__)
 
-/* A row of the panel is longer than a block, or all rows would fall into the same sets of L1. */
-enum { PANEL_STRIDE = VLM_LINEAR_K_BLOCK + VLM_LINEAR_PANEL_PAD };
 /* The weights of one row are asked for this far ahead. */
-enum { AHEAD_BYTES = 1024 };
+enum { AHEAD_BYTES = 2048 };
 
 typedef float sums_of_row[VLM_LINEAR_OUTS_MAX][8];
 
@@ -97,7 +95,7 @@ VLM_INLINE void tile(const size_t n_rows, const size_t n_outs, const block *b, s
         }
     }
     vlm_dot_tile(n_rows, n_outs, s, b->x + r * b->x_stride, b->x_stride,
-                 b->panel + o * PANEL_STRIDE, PANEL_STRIDE, b->len);
+                 b->panel + o * VLM_LINEAR_K_BLOCK, VLM_LINEAR_K_BLOCK, b->len);
     for (size_t i = 0; i < n_rows; i++) {
         if (b->last) {
             store_outs(b->y + (r + i) * b->y_stride + o,
@@ -120,7 +118,10 @@ static void block_run(const block *b, size_t n, size_t n_out)
 {
     size_t r = 0;
     for (; r + VLM_TILE_ROWS <= n; r += VLM_TILE_ROWS) tile_row(VLM_TILE_ROWS, b, r, n_out);
-    for (; r < n; r++) tile_row(1, b, r, n_out);
+    if (n - r == 2)
+        tile_row(2, b, r, n_out);
+    else if (n - r == 1)
+        tile_row(1, b, r, n_out);
 }
 
 VLM_INLINE void linear_rows(const vlm_dtype dtype, vlm_widen_kernel *widen, float *y,
@@ -149,7 +150,7 @@ VLM_INLINE void linear_rows(const vlm_dtype dtype, vlm_widen_kernel *widen, floa
         b.first = k == 0;
         b.last = k + b.len == n_k;
         for (size_t o = 0; o < n_out; o++)
-            widen(panel + o * PANEL_STRIDE, from + (o * n_k + k) * size, b.len);
+            widen(panel + o * VLM_LINEAR_K_BLOCK, from + (o * n_k + k) * size, b.len);
         block_run(&b, n, n_out);
     }
 }
