@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <histedit.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,7 +216,9 @@ vlm_status vlm_cli_chat_loop(vlm_engine *engine, const vlm_options *opt, vlm_err
     HistEvent event;
     engine->ops->info(engine, &c.info);
     vlm_cli_catch_interrupt();
-    (void)setlocale(LC_CTYPE, "");
+    /* The line editor takes characters apart by the locale; the model reads UTF-8 alone. */
+    if (setlocale(LC_CTYPE, "") == NULL || strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
     EditLine *editor = el_init("vlmd", stdin, stdout, stderr);
     History *lines = history_init();
     vlm_status status = VLM_OK;

@@ -104,7 +104,7 @@ typedef struct vlm_option_values {
         "until the context is full", VLM_CMDS_ANSWER, VLM_CMDS_NONE, "longest answer, in tokens")  \
     STRING(OUTPUT, output, "output", 'o', "FILE", NULL, VLM_CMDS_TRACE, VLM_CMDS_TRACE,            \
            "file to write")                                                                        \
-    REAL(TEMPERATURE, temperature, "temperature", 0, "T", 0.0, 0.0, 100.0,                         \
+    REAL(TEMPERATURE, temperature, "temperature", 0, "T", 0.0, 0.0, 2.0,                           \
          "the model's, 0 without sampling", VLM_CMDS_RUN, VLM_CMDS_NONE,                           \
          "0 takes the likeliest token, more draws more freely")                                    \
     U32(TOP_K, top_k, "top-k", 0, "K", 0, 0, 1u << 24, "the model's", VLM_CMDS_RUN, VLM_CMDS_NONE, \
