@@ -201,6 +201,12 @@ static void attn_causal_never_looks_ahead(vlm_cpu_level level)
     b->ops->attn_causal(b, &args);
     assert_memory_equal(out, clean, 50 * DIM * sizeof(float));
     assert_true(isnan(out[50 * DIM]));
+    /* A query that is NaN makes its own row NaN, whatever the values, and no other. */
+    q[20 * DIM] = NAN;
+    b->ops->attn_causal(b, &args);
+    for (size_t i = 0; i < DIM; i++) assert_true(isnan(out[20 * DIM + i]));
+    assert_memory_equal(out, clean, 20 * DIM * sizeof(float));
+    assert_memory_equal(out + 21 * DIM, clean + 21 * DIM, 29 * DIM * sizeof(float));
     /* With a window that has moved past it, it is forgotten. */
     args.window = 10;
     b->ops->attn_causal(b, &args);
