@@ -207,6 +207,16 @@ static void attn_causal_never_looks_ahead(vlm_cpu_level level)
     for (size_t i = 0; i < DIM; i++) assert_true(isnan(out[20 * DIM + i]));
     assert_memory_equal(out, clean, 20 * DIM * sizeof(float));
     assert_memory_equal(out + 21 * DIM, clean + 21 * DIM, 29 * DIM * sizeof(float));
+    /* Nor is a key that is NaN left out of the sum when its value is finite. */
+    static float keys[N * DIM];
+    memcpy(keys, kv, sizeof keys);
+    keys[30 * DIM] = NAN;
+    args.k_cache = keys;
+    b->ops->attn_causal(b, &args);
+    assert_memory_equal(out, clean, 20 * DIM * sizeof(float));
+    assert_true(isfinite(out[29 * DIM]));
+    for (size_t t = 30; t < 50; t++) assert_true(isnan(out[t * DIM]));
+    args.k_cache = kv;
     /* With a window that has moved past it, it is forgotten. */
     args.window = 10;
     b->ops->attn_causal(b, &args);
