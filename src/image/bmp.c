@@ -125,7 +125,7 @@ static void unpack_indexed(const bmp *b, const uint8_t *row, uint8_t *out)
     const uint32_t per_byte = 8 / b->bits, mask = (1U << b->bits) - 1;
     for (uint32_t x = 0; x < b->width; x++, out += 3) {
         const uint32_t shift = (per_byte - 1 - x % per_byte) * b->bits;
-        memcpy(out, b->rgb[row[x / per_byte] >> shift & mask], 3);
+        memcpy(out, b->rgb[(uint32_t)row[x / per_byte] >> shift & mask], 3);
     }
 }
 
@@ -223,7 +223,7 @@ static bool put_literal(rle *r, size_t n_said)
     const uint8_t *const in = r->b->data + r->pos;
     for (size_t i = 0; i < n; i++)
         r->out[r->n + i] =
-            r->b->bits == 4 ? (uint8_t)(in[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15) : in[i];
+            (uint8_t)(r->b->bits == 4 ? (uint32_t)in[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15 : in[i]);
     r->n += n;
     r->x += n_said;
     r->pos += n_bytes;
