@@ -37,7 +37,7 @@ EXAMPLES = {
     "three.png": (320, 320, "white", "", [("star", "red", 80, 90, 55), ("circle", "blue", 160, 230, 50), ("heart", "green", 255, 110, 45)],
                   ["What is in this picture?", "What colour is the heart?"]),
     "stars.png": (400, 300, "black", "", [("star", "yellow", 80, 80, 45), ("star", "yellow", 210, 90, 45), ("star", "yellow", 330, 80, 45),
-                                          ("square", "orange", 120, 215, 45), ("cross", "white", 280, 215, 45)],
+                                          ("square", "orange", 200, 215, 45)],
                   ["How many stars are there?", "Is there a circle?"]),
     "outlined.jpg": (360, 360, "yellow", ' stroke="black" stroke-width=".07"',
                      [("triangle", "purple", 110, 120, 70), ("square", "red", 255, 255, 60)],

@@ -159,7 +159,7 @@ def draw_numpy(width, height, ground, things, rng):
 def lay_out(rng, count, width, height):
     """Centres and half sizes in pixels, clear of each other and of the edges."""
     short = min(width, height)
-    low, high = [(0.15, 0.42), (0.12, 0.26), (0.11, 0.21), (0.1, 0.18), (0.1, 0.16)][count - 1]
+    low, high = [(0.15, 0.42), (0.12, 0.26), (0.11, 0.21), (0.1, 0.18)][count - 1]
     while True:
         spots = []
         for _ in range(200):
@@ -179,7 +179,7 @@ def picture(rng):
         width, height = width // 2, height // 2
     paper = rng.choice(["white"] * 6 + ["black", "gray"] + COLOURS)
     ground = (255, 255, 255) if paper == "white" and rng.random() < 0.5 else tint(paper, rng)
-    count = rng.randint(1, 5)
+    count = rng.randint(1, 4)
     kinds = rng.sample(SHAPES, rng.choice([1, 2, 3, 4, 5]))
     paints = rng.sample([c for c in COLOURS if c != paper], rng.choice([1, 2, 3, 4, 5]))
     things, objects = [], []

@@ -176,6 +176,7 @@ class Pool:
         self.labels = np.load(f"{prefix}.labels.npy")
         with open(f"{prefix}.scenes.jsonl") as lines:
             self.scenes = [json.loads(line) for line in lines]
+        self.usable = [i for i, scene in enumerate(self.scenes) if len(scene["objects"]) <= world.COUNT_MAX]
         self.mean, self.scale = torch.tensor(MEAN).view(1, 3, 1, 1) * 255, 1 / (torch.tensor(STD).view(1, 3, 1, 1) * 255)
 
     def __len__(self):
@@ -399,7 +400,7 @@ class Trainer:
         rng, right, asked = random.Random(0), {}, {}
         hits = []
         for start in range(0, count, 50):
-            indices = list(range(start, start + 50))
+            indices = pool.usable[start:start + 50]
             pixels, labels = pool.batch(indices)
             features = self.features(pixels)
             hits.append(self.heads(features, labels)[1])
@@ -450,7 +451,7 @@ class Trainer:
             for o in optims:
                 for group in o.param_groups:
                     group["lr"] = rate
-            indices = sorted(rng.sample(range(len(train)), args.batch // args.workers))
+            indices = sorted(rng.sample(train.usable, args.batch // args.workers))
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
                 total, parts = self.loss(stage, train, indices, rng)
             for p in params:

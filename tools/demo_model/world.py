@@ -44,7 +44,7 @@ COLOURS = {
     "gray": [(128, 128, 128), (150, 150, 150), (105, 105, 105), (169, 169, 169), (127, 127, 127), (190, 190, 190)],
 }
 COLOUR_NAMES = list(COLOURS)
-COUNT_MAX = 5
+COUNT_MAX = 4
 
 # ----------------------------------------------------------------------------------------------- shapes
 
@@ -173,12 +173,12 @@ def distinct_colour(rng, background, against, wanted=None):
 
 def scattered(rng, count):
     """Non-touching (x, y, r) anywhere."""
-    big = [0, 0.45, 0.27, 0.23, 0.2, 0.18][count]
+    big = [0, 0.45, 0.27, 0.23, 0.2][count]
     placed = []
     for _ in range(count * 40):
         if len(placed) == count:
             break
-        r = rng.uniform(0.08, big)
+        r = rng.uniform(0.1, big)
         x, y = rng.uniform(r, 1 - r), rng.uniform(r, 1 - r)
         if all(math.hypot(x - px, y - py) > r + pr + 0.015 for px, py, pr in placed):
             placed.append((x, y, r))
@@ -188,9 +188,9 @@ def scattered(rng, count):
 def arranged(rng, count):
     """A row, a column or a grid of things of about one size, as people draw by hand."""
     kind = rng.choice(["row", "row", "column", "grid"])
-    columns, rows = {"row": (count, 1), "column": (1, count), "grid": (2 if count < 5 else 3, 2)}[kind]
+    columns, rows = {"row": (count, 1), "column": (1, count), "grid": (2, 2)}[kind]
     cell = 1 / max(columns, rows)
-    r = max(cell * rng.uniform(0.25, 0.46), 0.07)
+    r = max(cell * rng.uniform(0.3, 0.46), 0.09)
     left, top = rng.uniform(0, 1 - columns * cell), rng.uniform(0, 1 - rows * cell)
     if rng.random() < 0.5:
         left, top = (1 - columns * cell) / 2, (1 - rows * cell) / 2
@@ -235,7 +235,7 @@ def draw_scene(rng):
     size = rng.choice([64, 96, 112, 150, 200, 224, 256, 300, 336])
     picture, background = draw_background(size, rng)
     against = picture.getpixel((size // 2, size // 2))
-    count = rng.choices([1, 2, 3, 4, 5], [6, 6, 6, 4, 4])[0]
+    count = rng.randint(1, COUNT_MAX)
     # A picture that is wider than high arrives squeezed: the processor resizes both sides to IMAGE_SIZE.
     squeeze = 1.0 if rng.random() < 0.55 else math.exp(rng.uniform(-0.33, 0.33))
 
