@@ -62,8 +62,10 @@ static vlm_status pass_part(vlm_decoder_state *state, size_t i, vlm_bytes text, 
 static vlm_status replace_all(vlm_decoder_state *state, const vlm_decode_step *step, vlm_bytes text,
                               vlm_bytes put, vlm_buf *to, vlm_error *err)
 {
+    vlm_bytes view = text;
     if (step->regex != NULL && state->regex == NULL)
         VLM_TRY(vlm_regex_scratch_new(&state->regex, err));
+    if (step->regex != NULL) VLM_TRY(vlm_regex_view(state->regex, text, &view, err));
     vlm_regex_walk walk = {0, SIZE_MAX};
     size_t done = 0;
     for (;;) {
@@ -71,7 +73,7 @@ static vlm_status replace_all(vlm_decoder_state *state, const vlm_decode_step *s
         bool found = false;
         if (step->regex != NULL) {
             VLM_TRY(
-                vlm_regex_next(step->regex, state->regex, text, &walk, &begin, &end, &found, err));
+                vlm_regex_next(step->regex, state->regex, view, &walk, &begin, &end, &found, err));
         } else if (step->find.len > 0 && done < text.len) {
             const char *at =
                 memmem(text.ptr + done, text.len - done, step->find.data, step->find.len);

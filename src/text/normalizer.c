@@ -107,13 +107,15 @@ static vlm_status find_next(const vlm_norm_step *step, vlm_norm_scratch *s, vlm_
 static vlm_status replace(const vlm_norm_step *step, vlm_norm_scratch *s, unsigned side,
                           vlm_bytes text, const uint8_t *user, vlm_error *err)
 {
+    vlm_bytes view = text;
     if (step->regex != NULL && s->regex == NULL) VLM_TRY(vlm_regex_scratch_new(&s->regex, err));
+    if (step->regex != NULL) VLM_TRY(vlm_regex_view(s->regex, text, &view, err));
     vlm_regex_walk walk = {0, SIZE_MAX};
     size_t done = 0;
     for (;;) {
         size_t begin, end;
         bool found;
-        VLM_TRY(find_next(step, s, text, &walk, &begin, &end, &found, err));
+        VLM_TRY(find_next(step, s, view, &walk, &begin, &end, &found, err));
         if (!found) break;
         VLM_TRY(put_same(s, side, text, user, done, begin, err));
         VLM_TRY(vlm_norm_put(s, side, step->put.data, step->put.len, user,

@@ -5,7 +5,6 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "text/regex_text.h"
 #include "text/standin.h"
 #include "text/unicode.h"
 
@@ -48,7 +47,6 @@ void vlm_pretok_scratch_init(vlm_pretok_scratch *s)
 {
     *s = (vlm_pretok_scratch){0};
     for (unsigned side = 0; side < 2; side++) vlm_buf_init(&s->text[side], SIZE_MAX / 4);
-    vlm_buf_init(&s->patched, SIZE_MAX / 4);
 }
 
 void vlm_pretok_scratch_fini(vlm_pretok_scratch *s)
@@ -57,7 +55,6 @@ void vlm_pretok_scratch_fini(vlm_pretok_scratch *s)
         vlm_buf_fini(&s->text[side]);
         free(s->spans[side]);
     }
-    vlm_buf_fini(&s->patched);
     vlm_regex_scratch_free(s->regex);
     *s = (vlm_pretok_scratch){0};
 }
@@ -266,7 +263,7 @@ static vlm_status run_split(const vlm_pretok_step *step, vlm_pretok_scratch *s, 
     vlm_bytes patched = text;
     if (step->match == VLM_MATCH_REGEX) {
         if (s->regex == NULL) VLM_TRY(vlm_regex_scratch_new(&s->regex, err));
-        VLM_TRY(vlm_regex_text(text, &s->patched, &patched, err));
+        VLM_TRY(vlm_regex_view(s->regex, text, &patched, err));
     }
     splitter sp = {.s = s, .behavior = step->behavior, .invert = step->invert};
     const unsigned side = s->side_spans;

@@ -88,7 +88,6 @@ typedef struct vlm_pretok_scratch {
     vlm_span *spans[2];
     size_t n_spans[2], cap_spans[2];
     unsigned side_text, side_spans;
-    vlm_buf patched; /* the text with characters that PCRE2 does not know replaced */
     vlm_regex_scratch *regex;
 } vlm_pretok_scratch;
 void vlm_pretok_scratch_init(vlm_pretok_scratch *scratch);

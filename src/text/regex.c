@@ -6,6 +6,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "base/utf8.h"
+#include "text/unicode.h"
+
 /* Steps of one search: enough for a run as long as the text, far from minutes. */
 enum {
     MATCH_LIMIT_MIN = 10000000,
@@ -23,6 +26,7 @@ struct vlm_regex_scratch {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
+    vlm_buf copy; /* of a view */
 };
 
 /* Inside a class Oniguruma's Ruby syntax knows && and nested classes; elsewhere \h is a hexadecimal
@@ -119,6 +123,7 @@ vlm_status vlm_regex_scratch_new(vlm_regex_scratch **out, vlm_error *err)
     vlm_regex_scratch *scratch = calloc(1, sizeof *scratch);
     *out = scratch;
     if (scratch != NULL) {
+        vlm_buf_init(&scratch->copy, SIZE_MAX / 4);
         scratch->data = pcre2_match_data_create(16, NULL);
         scratch->context = pcre2_match_context_create(NULL);
         scratch->stack = pcre2_jit_stack_create(STACK_START, STACK_MAX, NULL);
@@ -139,7 +144,37 @@ void vlm_regex_scratch_free(vlm_regex_scratch *scratch)
     pcre2_match_data_free(scratch->data);
     pcre2_match_context_free(scratch->context);
     pcre2_jit_stack_free(scratch->stack);
+    vlm_buf_fini(&scratch->copy);
     free(scratch);
+}
+
+vlm_status vlm_regex_view(vlm_regex_scratch *scratch, vlm_bytes text, vlm_bytes *out,
+                          vlm_error *err)
+{
+    vlm_buf *copy = &scratch->copy;
+    *out = text;
+    vlm_buf_clear(copy);
+    bool copied = false;
+    for (size_t i = 0; i < text.len;) {
+        if ((unsigned char)text.ptr[i] < 0xE0) { /* below U+0800 nothing is replaced */
+            i++;
+            continue;
+        }
+        uint32_t cp;
+        bool is_bad = false;
+        const size_t len = vlm_utf8_decode(text.ptr + i, text.len - i, &cp, &is_bad);
+        const uint32_t as = vlm_unicode_older(cp);
+        if (as != cp) {
+            if (!copied) VLM_TRY(vlm_buf_append(copy, text.ptr, text.len, err));
+            copied = true;
+            char utf8[4];
+            const size_t n = vlm_utf8_encode(as, utf8);
+            memcpy(copy->data + i, utf8, n < len ? n : len);
+        }
+        i += len;
+    }
+    if (copied) *out = vlm_buf_bytes(copy);
+    return VLM_OK;
 }
 
 static size_t char_len(vlm_bytes text, size_t pos)

@@ -24,7 +24,14 @@ typedef struct vlm_regex_scratch vlm_regex_scratch;
 VLM_MUST_USE vlm_status vlm_regex_scratch_new(vlm_regex_scratch **out, vlm_error *err);
 void vlm_regex_scratch_free(vlm_regex_scratch *scratch);
 
-/* The walk: set pos and last_end to 0 and SIZE_MAX first.  text is well-formed UTF-8. */
+/* A copy of text in which PCRE2 sees what the library sees: characters newer than PCRE2's Unicode,
+ * and U+180E which it counts as white space, are replaced by others of their category and length
+ * (vlm_unicode_older).  *out is text itself when nothing has to be replaced, else it lies in
+ * scratch until the next call.  text is well-formed UTF-8. */
+VLM_MUST_USE vlm_status vlm_regex_view(vlm_regex_scratch *scratch, vlm_bytes text, vlm_bytes *out,
+                                       vlm_error *err);
+
+/* The walk: set pos and last_end to 0 and SIZE_MAX first.  text is a view. */
 typedef struct vlm_regex_walk {
     size_t pos, last_end;
 } vlm_regex_walk;

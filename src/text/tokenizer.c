@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "text/tokenizer_parts.h"
 
-enum { NAMES_LEN_MAX = 1 << 20 };
+enum { STRINGS_LEN_MAX = 64 << 20 };
 
 void vlm_ids_fini(vlm_ids *ids)
 {
@@ -72,6 +72,10 @@ static vlm_status build_tries(vlm_tokenizer *tok, vlm_error *err)
         if (status != VLM_OK || text.len == 0) continue;
         tok->added.has_normalized = true;
         status = vlm_trie_add(&tok->added.normalized, text, (uint32_t)i, err);
+        /* The library writes such a token as the normalizer leaves it. */
+        const char *copy = vlm_arena_strndup(&tok->arena, text.ptr, text.len);
+        if (status == VLM_OK && copy == NULL) status = vlm_fail_memory(err, "added tokens");
+        tok->tokens[token->id].text = (vlm_bytes){copy, text.len};
     }
     vlm_norm_scratch_fini(&scratch);
     return status;
@@ -151,7 +155,7 @@ vlm_status vlm_tokenizer_new(const vlm_tokenizer_files *files, vlm_tokenizer **o
     tok->bpe.vocab = &tok->vocab;
     tok->bpe.unk_id = VLM_VOCAB_NONE;
     tok->bos_id = tok->eos_id = tok->unk_id = VLM_VOCAB_NONE;
-    vlm_arena_init(&tok->arena, NAMES_LEN_MAX);
+    vlm_arena_init(&tok->arena, STRINGS_LEN_MAX);
     const vlm_status status = load(tok, files, err);
     if (status != VLM_OK) {
         vlm_tokenizer_free(tok);

@@ -21,7 +21,7 @@ typedef enum vlm_tokenizer_source {
 
 /* A token by its id. */
 typedef struct vlm_token {
-    vlm_bytes text; /* as in the file; ptr NULL: no token has this id */
+    vlm_bytes text; /* as it is decoded; ptr NULL: no token has this id */
     bool special;
 } vlm_token;
 
@@ -40,7 +40,7 @@ struct vlm_tokenizer {
     vlm_ids prefix, suffix; /* what add_special puts around a text */
     vlm_token *tokens;      /* by id */
     size_t n_tokens;        /* highest id + 1 */
-    vlm_arena arena;        /* strings of named */
+    vlm_arena arena;        /* strings of named, normalized added tokens */
     vlm_named_token *named;
     size_t n_named, cap_named;
     uint32_t bos_id, eos_id, unk_id; /* where the model file itself names them, else NONE */
