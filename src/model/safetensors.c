@@ -177,7 +177,8 @@ static vlm_status read_header(reader *r, const vlm_json *root, vlm_error *err)
         else
             VLM_TRY(read_tensor(r, it.key, it.value, err));
     }
-    return check_cover(r, r->out->tensors + first, r->out->n - first, err);
+    const size_t n = r->out->n - first;
+    return check_cover(r, n > 0 ? r->out->tensors + first : NULL, n, err);
 }
 
 static vlm_status read_file(vlm_safetensors *s, vlm_bytes bytes, const char *name,
