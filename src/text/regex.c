@@ -25,8 +25,8 @@ struct vlm_regex {
 struct vlm_regex_scratch {
     pcre2_match_data *data;
     pcre2_match_context *context;
-    pcre2_jit_stack *stack;
-    vlm_buf copy; /* of a view */
+    pcre2_jit_stack *stack; /* made when the 32 KiB that JIT code takes by itself are too few */
+    vlm_buf copy;           /* of a view */
 };
 
 /* Inside a class Oniguruma's Ruby syntax knows && and nested classes; elsewhere \h is a hexadecimal
@@ -126,10 +126,8 @@ vlm_status vlm_regex_scratch_new(vlm_regex_scratch **out, vlm_error *err)
         vlm_buf_init(&scratch->copy, SIZE_MAX / 4);
         scratch->data = pcre2_match_data_create(16, NULL);
         scratch->context = pcre2_match_context_create(NULL);
-        scratch->stack = pcre2_jit_stack_create(STACK_START, STACK_MAX, NULL);
-        if (scratch->data != NULL && scratch->context != NULL && scratch->stack != NULL) {
+        if (scratch->data != NULL && scratch->context != NULL) {
             (void)pcre2_set_heap_limit(scratch->context, HEAP_LIMIT_KIB);
-            pcre2_jit_stack_assign(scratch->context, NULL, scratch->stack);
             return VLM_OK;
         }
     }
@@ -195,9 +193,12 @@ vlm_status vlm_regex_next(const vlm_regex *regex, vlm_regex_scratch *scratch, vl
                                     (uint32_t)(limit > MATCH_LIMIT_MIN ? limit : MATCH_LIMIT_MIN));
         int rc = pcre2_match(regex->code, (PCRE2_SPTR)text.ptr, text.len, walk->pos,
                              PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);
-        if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-            rc = pcre2_match(regex->code, (PCRE2_SPTR)text.ptr, text.len, walk->pos,
-                             PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->data, scratch->context);
+        if (rc == PCRE2_ERROR_JIT_STACKLIMIT && scratch->stack == NULL) {
+            scratch->stack = pcre2_jit_stack_create(STACK_START, STACK_MAX, NULL);
+            if (scratch->stack == NULL) return vlm_fail_memory(err, "regular expression");
+            pcre2_jit_stack_assign(scratch->context, NULL, scratch->stack);
+            continue;
+        }
         if (rc == PCRE2_ERROR_NOMATCH) return VLM_OK;
         if (rc < 0)
             return vlm_fail(err, VLM_RESOURCE_EXHAUSTED,

@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "base/status.h"
 
-enum { VLM_VOCAB_NONE = UINT32_MAX }; /* no id */
+#define VLM_VOCAB_NONE UINT32_MAX /* no id */
 
 typedef struct vlm_vocab_entry {
     uint32_t off, len; /* in text */
