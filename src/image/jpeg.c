@@ -114,8 +114,11 @@ static void cmyk_to_rgb(const uint8_t *cmyk, uint8_t *rgb, size_t n_pixels)
 static void read_header(reader *r, vlm_bytes file)
 {
     struct jpeg_decompress_struct *const c = &r->cinfo;
-    /* Coefficients of four full components, and what the library keeps beside them. */
-    c->mem->max_memory_to_use = (long)(r->limits->pixels_max * 8) + (16L << 20);
+    /* Coefficients of four full components, and what the library keeps beside them.  JPEG's sides
+     * have 16 bits. */
+    const uint64_t n_pixels =
+        r->limits->pixels_max < UINT32_MAX ? r->limits->pixels_max : UINT32_MAX;
+    c->mem->max_memory_to_use = (long)(n_pixels * 8) + (16L << 20);
     jpeg_mem_src(c, (const unsigned char *)file.ptr, file.len);
     jpeg_save_markers(c, JPEG_APP0 + 1, 0xFFFF);
     (void)jpeg_read_header(c, TRUE);

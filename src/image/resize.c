@@ -142,11 +142,13 @@ static bool taps_nearest(taps *t, uint32_t n_in, uint32_t n_out, uint32_t first,
     if (!taps_alloc(t, n, 1)) return false;
     const double scale = (double)n_in / n_out;
     double at = scale * 0.5;
-    for (uint32_t i = 0; i < first + n; i++, at += scale) {
-        if (i < first) continue;
-        t->start[i - first] = at < n_in ? (uint32_t)at : n_in - 1;
-        t->count[i - first] = 1;
-        t->weight[i - first] = 1 << WEIGHT_BITS;
+    for (uint32_t i = 0; i < first + n; i++) {
+        if (i >= first) {
+            t->start[i - first] = at < n_in ? (uint32_t)at : n_in - 1;
+            t->count[i - first] = 1;
+            t->weight[i - first] = 1 << WEIGHT_BITS;
+        }
+        at += scale;
     }
     return true;
 }

@@ -133,7 +133,8 @@ static void test_scan_bomb(void **state)
     size_t len = file.len - 2;
     for (int i = 0; i < N_SCANS; i++, len += scan_len)
         memcpy(bomb + len, file.data + last, scan_len);
-    memcpy(bomb + len, "\xff\xd9", 2);
+    bomb[len] = (char)0xFF;
+    bomb[len + 1] = (char)0xD9;
     vlm_image image;
     vlm_error err = {0};
     assert_int_equal(vlm_image_decode(bomb, len + 2, &vlm_image_limits_default, &image, &err),
