@@ -65,12 +65,16 @@ static vlm_status bind_all(vlm_llama *m, const vlm_config *config, vlm_weights *
     VLM_TRY(vlm_weights_vector(w, root, "norm.weight", m->hidden, &m->norm, err));
     for (uint32_t i = 0; i < m->n_layers; i++)
         VLM_TRY(bind_layer(&m->layers[i], m, t, root, i, w, err));
-    if (t->tie_word_embeddings) {
+    /* A head in the files goes before config.json's word that it is tied, as in Transformers
+     * (PreTrainedModel.tie_weights): the two differ, or it makes no difference. */
+    const vlm_status status =
+        vlm_weights_prefix(w, head_prefixes, sizeof head_prefixes / sizeof head_prefixes[0],
+                           "lm_head.weight", &root, err);
+    if (status == VLM_NOT_FOUND && t->tie_word_embeddings) {
         m->head = m->embed;
         return VLM_OK;
     }
-    VLM_TRY(vlm_weights_prefix(w, head_prefixes, sizeof head_prefixes / sizeof head_prefixes[0],
-                               "lm_head.weight", &root, err));
+    if (status != VLM_OK) return status;
     return vlm_weights_matrix(w, root, "lm_head.weight", m->n_vocab, m->hidden, &m->head, err);
 }
 
