@@ -181,6 +181,18 @@ static vlm_status parse_generation(const vlm_json *node, vlm_generation_config *
                               err);
 }
 
+/* The first LLaVA files have this model_type too, with other tensor names and fields. */
+static vlm_status check_architecture(const vlm_json *config, vlm_error *err)
+{
+    const vlm_json *first = vlm_json_at(vlm_json_get(config, "architectures"), 0);
+    if (vlm_json_typeof(first) != VLM_JSON_STRING) return VLM_OK;
+    const vlm_bytes name = vlm_json_string(first);
+    if (vlm_bytes_eq_str(name, "LlavaForConditionalGeneration")) return VLM_OK;
+    return vlm_fail(err, VLM_UNIMPLEMENTED,
+                    "architectures: %.*s is not supported; LlavaForConditionalGeneration is",
+                    (int)(name.len < 64 ? name.len : 64), name.ptr);
+}
+
 static vlm_status parse_top(const vlm_json *config, vlm_config *out, vlm_error *err)
 {
     if (vlm_json_get(config, "model_type") == NULL)
@@ -196,6 +208,7 @@ static vlm_status parse_top(const vlm_json *config, vlm_config *out, vlm_error *
             return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be an object, not %s",
                             i == 1 ? "text_config" : "vision_config", vlm_json_type_name(parts[i]));
     }
+    VLM_TRY(check_architecture(config, err));
     out->model_type = "llava";
     out->image_token_id = 32000;
     out->projector_act = VLM_ACT_GELU;

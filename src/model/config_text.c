@@ -73,6 +73,27 @@ static vlm_status check_rope(const vlm_text_config *t, const vlm_json *rope, vlm
     return VLM_OK;
 }
 
+/* The older rope_scaling wins over rope_parameters.  One with parameters for each kind of layer
+ * would be read wrongly, as it has its numbers a level deeper. */
+static vlm_status find_rope(const vlm_json *text, const vlm_json **out, vlm_error *err)
+{
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    *out = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        const vlm_json *rope = vlm_json_get(text, keys[i]);
+        if (rope != NULL && vlm_json_typeof(rope) != VLM_JSON_OBJECT)
+            return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s must be an object, not %s", keys[i],
+                            vlm_json_type_name(rope));
+        for (vlm_json_iter it = vlm_json_iter_begin(rope); vlm_json_iter_next(&it);)
+            if (vlm_json_typeof(it.value) == VLM_JSON_OBJECT)
+                return vlm_fail(err, VLM_UNIMPLEMENTED,
+                                "%s.%s: parameters for each kind of layer are not supported",
+                                keys[i], it.key);
+        if (*out == NULL && vlm_json_object_len(rope) > 0) *out = rope;
+    }
+    return VLM_OK;
+}
+
 vlm_status vlm_config_parse_rope(const vlm_json *text, vlm_text_config *out, vlm_error *err)
 {
     vlm_rope_scaling *s = &out->rope_scaling;
@@ -84,12 +105,9 @@ vlm_status vlm_config_parse_rope(const vlm_json *text, vlm_text_config *out, vlm
         .beta_slow = 1.0,
         .truncate = true,
     };
-    /* The older rope_scaling wins over rope_parameters; a theta inside wins over one outside. */
-    const vlm_json *rope = vlm_json_get(text, "rope_scaling");
-    if (vlm_json_object_len(rope) == 0) rope = vlm_json_get(text, "rope_parameters");
-    if (rope != NULL && vlm_json_typeof(rope) != VLM_JSON_OBJECT)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "rope_parameters must be an object, not %s",
-                        vlm_json_type_name(rope));
+    /* A theta inside wins over one outside. */
+    const vlm_json *rope;
+    VLM_TRY(find_rope(text, &rope, err));
     out->rope_theta = 10000.0;
     VLM_TRY(vlm_json_opt_double(text, "rope_theta", 1.0 + 1e-6, 1e12, &out->rope_theta, err));
     VLM_TRY(vlm_json_opt_double(rope, "rope_theta", 1.0 + 1e-6, 1e12, &out->rope_theta, err));

@@ -101,9 +101,11 @@ static void test_llava_7b(void **state)
     vlm_json_free(expected);
 }
 
-#define TEXT(members) "{\"model_type\":\"llava\",\"text_config\":{" members "}}"
-#define VISION(members) "{\"model_type\":\"llava\",\"vision_config\":{" members "}}"
-#define TOP(members) "{\"model_type\":\"llava\"," members "}"
+/* LlavaConfig's own image token, 32000, is just outside LlamaConfig's vocabulary. */
+#define START "{\"model_type\":\"llava\",\"image_token_index\":31999,"
+#define TEXT(members) START "\"text_config\":{" members "}}"
+#define VISION(members) START "\"vision_config\":{" members "}}"
+#define TOP(members) START members "}"
 
 /* What LlavaConfig makes of the same objects. */
 static void test_defaults(void **state)
@@ -111,7 +113,7 @@ static void test_defaults(void **state)
     (void)state;
     vlm_config c;
     vlm_error err;
-    assert_int_equal(parse_text("{\"model_type\":\"llava\"}", NULL, &c, &err), VLM_OK);
+    assert_int_equal(parse_text(TOP("\"text_config\":null"), NULL, &c, &err), VLM_OK);
     assert_int_equal(c.vision.hidden_size, 1024);
     assert_int_equal(c.vision.image_size, 336);
     assert_int_equal(c.text.max_positions, 2048);
@@ -199,8 +201,7 @@ static void test_end_tokens(void **state)
     (void)state;
     vlm_config c;
     vlm_error err;
-    const char *config = "{\"model_type\":\"llava\",\"eos_token_id\":[3,4],"
-                         "\"text_config\":{\"eos_token_id\":9}}";
+    const char *config = TOP("\"eos_token_id\":[3,4],\"text_config\":{\"eos_token_id\":9}");
     assert_int_equal(parse_text(config, "{\"eos_token_id\":[5,6,7]}", &c, &err), VLM_OK);
     assert_int_equal(c.n_eos, 3);
     assert_int_equal(c.eos_ids[2], 7);
@@ -234,6 +235,11 @@ static const refusal refusals[] = {
     {TEXT("\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}"), "low_freq_factor",
      VLM_INVALID_ARGUMENT},
     {TEXT("\"rope_parameters\":[1]"), "rope_parameters", VLM_INVALID_ARGUMENT},
+    {TEXT("\"rope_scaling\":\"linear\""), "rope_scaling must be an object", VLM_INVALID_ARGUMENT},
+    {TEXT("\"model_type\":\"qwen2\",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":5}}"),
+     "rope_parameters.full_attention", VLM_UNIMPLEMENTED},
+    {TOP("\"architectures\":[\"LlavaLlamaForCausalLM\"]"), "LlavaLlamaForCausalLM",
+     VLM_UNIMPLEMENTED},
     {TEXT("\"partial_rotary_factor\":0.5"), "partial_rotary_factor", VLM_UNIMPLEMENTED},
     {TEXT("\"hidden_act\":\"swigluoai\""), "hidden_act swigluoai", VLM_UNIMPLEMENTED},
     {TEXT("\"num_attention_heads\":3"), "num_attention_heads", VLM_INVALID_ARGUMENT},
@@ -242,6 +248,7 @@ static const refusal refusals[] = {
     {TEXT("\"num_hidden_layers\":257"), "num_hidden_layers", VLM_INVALID_ARGUMENT},
     {TEXT("\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"layer_types\":[1]"),
      "layer_types", VLM_INVALID_ARGUMENT},
+    {"{\"model_type\":\"llava\"}", "image_token_index 32000", VLM_INVALID_ARGUMENT},
     {TEXT("\"vocab_size\":100"), "image_token_index", VLM_INVALID_ARGUMENT},
     {VISION("\"num_channels\":1"), "num_channels", VLM_UNIMPLEMENTED},
     {VISION("\"patch_size\":500"), "patch_size", VLM_INVALID_ARGUMENT},
