@@ -9,7 +9,7 @@
 /* A shard with the tensor a (or b): two bytes of data behind a header of 0x36 bytes. */
 #define SHARD(tensor)                                                                              \
     "\x36\0\0\0\0\0\0\0{\"" tensor "\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[0,2]}}"  \
-                                   "xy"
+    "xy"
 
 static const char shard_a[] = SHARD("a");
 static const char shard_b[] = SHARD("b");
