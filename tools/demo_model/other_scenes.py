@@ -284,10 +284,11 @@ def about_where(scene, rng):
         return None
     o = rng.choice(single)
     name = o["shape"] if rng.random() < 0.6 else f"{o['colour']} {o['shape']}"
-    rows = [["top left", "top middle", "top right"], ["middle left", "middle", "middle right"], ["bottom left", "bottom middle", "bottom right"]]
+    rows = [["in the top left", "at the top", "in the top right"], ["on the left", "in the middle", "on the right"],
+            ["in the bottom left", "at the bottom", "in the bottom right"]]
     asked = rng.choice(["Where is the {} in this image?", "where is the {}", "Can you tell me where the {} is?", "Where do I find the {}?",
                         "In what part of the image is the {}?", "Where was the {} drawn?"])
-    return asked.format(name), f"The {name} is in the {rows[int(o['y'] * 3)][int(o['x'] * 3)]}."
+    return asked.format(name), f"The {name} is {rows[int(o['y'] * 3)][int(o['x'] * 3)]}."
 
 
 def about_background(scene, rng):

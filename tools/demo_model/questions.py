@@ -36,7 +36,7 @@ def matching(scene, shape=None, colour=None):
 
 OPENINGS = ["Please tell me: ", "Please answer: ", "Can you tell me: ", "Tell me, ", "Look at the image. ", "Please say ", "Hey, ",
             "Question: ", "Ok, ", "And ", "Now, ", "Look closely: ", "Hello! ", "So, ", "Quick question: ", "Could you say ", "Please, "]
-CLOSINGS = [" please", " here", " in it", " now", " exactly", " then", ", please", " in this one", " on it", " in total", " for me", " again"]
+CLOSINGS = [" please", " here", ", please", " in this one", " for me"]
 
 
 def mistyped(question, rng):
@@ -56,10 +56,10 @@ def vary(question, rng):
         question = question.replace("colour", "color").replace("gray", "gray" if rng.random() < 0.8 else "grey")
     if rng.random() < 0.06:
         question = rng.choice(OPENINGS) + question[0].lower() + question[1:]
-    if rng.random() < 0.1:
+    if rng.random() < 0.05:
         end = question[len(question.rstrip("?.!")):]
         question = question.rstrip("?.!") + rng.choice(CLOSINGS) + end
-    if rng.random() < 0.07:
+    if rng.random() < 0.03:
         question = mistyped(question, rng)
     if rng.random() < 0.2:
         question = question[0].lower() + question[1:]
@@ -101,7 +101,7 @@ DESCRIBE = [
     "Please describe the picture.", "Tell me what you see.", "What am I looking at?", "Explain what is in the picture.",
     "What do we see?", "Show me what is there.", "Say what is in the picture.", "What objects can you see?",
     "What is visible in the picture?", "What things are there?", "Which things are shown?",
-    "What things do you see in the picture?", "Do you know what this is?", "Give me a summary of the picture.",
+    "What things do you see in the picture?", "Give me a summary of the picture.",
     "Give a short description.", "Short description of the picture?", "I would like a description of this picture.",
     "Name everything you can see.", "List what you see.", "Enumerate the shapes.", "Make a list of the shapes in the picture.",
     "What figures are drawn?", "What is there to see?", "What was drawn?", "Describe the scene.", "Describe all shapes.",
@@ -137,12 +137,12 @@ COUNT = [
     "Can you count the {}?", "Tell me how many {} there are.", "How many {} are in this picture?", "Count all {}.",
     "What's the number of {} in the picture?", "How many {} can be seen?", "How many {} are visible?", "Count the number of {}.",
     "Please count the {}.", "How many {} are drawn here?", "How many {} have been drawn?", "Give me the number of {}.",
-    "How many {} in all?", "How many {} altogether?", "Are there many {}? How many?", "What number of {} is there?",
+    "How many {} in all?", "How many {} altogether?", "What number of {} is there?",
     "Say how many {} you see.", "Do you know how many {} there are?", "Number of {} in the picture?",
     "How many {} exist in the picture?", "How many {} did you find?", "Amount of {}?",
     "Could you count how many {} there are?", "The picture has how many {}?", "There are how many {}?",
-    "I see some {}. How many?", "How many {} appear?", "How many {} are on the picture?", "How many {} are there to see?",
-    "Please give me the count of {}.", "What is the count of {}?", "How many different {} are there?"]
+    "How many {} appear?", "How many {} are on the picture?", "How many {} are there to see?",
+    "Please give me the count of {}.", "What is the count of {}?"]
 COUNT_OF_COLOUR = [
     "How many {0} are {1}?", "How many of the {0} are {1}?", "How many {0} have the colour {1}?", "How many {0} in {1} are there?",
 ]
@@ -175,7 +175,7 @@ COLOUR = [
     "Do you know what colour the {} is?", "Say which colour the {} has.", "What is the {}'s colour?",
     "Which is the colour of the {}?", "What colour would you call the {}?", "What colour do you see on the {}?",
     "Give me the colour of the {}.", "Please name the colour of the {}.", "What colour was the {} painted?",
-    "I see a {}. What colour is it?", "There is a {}. Which colour is it?", "How is the {} coloured?",
+    "How is the {} coloured?",
     "The colour of the {} is what?"]
 COLOUR_OF_ONE = ["What colour is it?", "What colour is the {}?", "What colour is this {}?", "Which colour is it?",
                  "What is the colour of the {}?", "What is its colour?", "Which colour does the {} have?", "Name the colour."]
@@ -234,8 +234,8 @@ EXISTS = ["Is there {}?", "Do you see {}?", "Can you see {}?", "Is there {} in t
           "Is there {} in this picture?", "Do you spot {}?", "Does this picture include {}?",
     "Have we got {}?", "Would you say there is {}?", "Could you check if there is {}?", "Tell me if there is {}.",
     "Is there perhaps {}?", "Is {} there?", "Is {} shown in the picture?", "Is {} present?", "Does it have {}?",
-    "Does it contain {}?", "Do we see {}?", "There is {}, right?", "I am looking for {}. Is it there?",
-    "Has the picture got {}?", "Is one of them {}?", "Is {} among the shapes?", "Is {} to be seen?"]
+    "Does it contain {}?", "Do we see {}?", "I am looking for {}. Is it there?",
+    "Has the picture got {}?", "Is {} among the shapes?", "Is {} to be seen?"]
 EXISTS_ANY = ["Are there any {}?", "Are there {}?", "Do you see any {}?", "Are there any {} in the picture?", "Any {}?",
               "Does the picture have any {}?", "Can you see any {}?", "Are there {} in the picture?", "Does the picture show any {}?",
     "Have you seen any {}?", "Does it have any {}?", "Does it contain {}?", "Are any {} shown?", "Are there some {}?",
@@ -268,13 +268,12 @@ WHERE = ["Where is the {}?", "Where do you see the {}?", "In which part of the p
     "At what place is the {}?", "Please locate the {}.", "Locate the {}.", "Find the {}.",
     "Which part of the picture has the {}?", "Show me where the {} is.", "In which corner or side is the {}?",
     "What is the place of the {}?"]
-ROWS, COLUMNS = ["top", "middle", "bottom"], ["left", "middle", "right"]
+PLACES = [["in the top left", "at the top", "in the top right"], ["on the left", "in the middle", "on the right"],
+          ["in the bottom left", "at the bottom", "in the bottom right"]]
 
 
 def place_of(o):
-    """Row, then column, so that each word says one thing: the top left, the top middle, ... the middle."""
-    row, column = ROWS[min(2, int(o["y"] * 3))], COLUMNS[min(2, int(o["x"] * 3))]
-    return "in the middle" if row == column else f"in the {row} {column}"
+    return PLACES[min(2, int(o["y"] * 3))][min(2, int(o["x"] * 3))]
 
 
 def ask_where(scene, rng):
@@ -298,8 +297,8 @@ BACKGROUND = ["What colour is the background?", "What is the background colour?"
               "On what colour are the shapes drawn?", "What colour does the background have?", "What is the colour behind the shapes?",
     "Do you know the background colour?", "What colour is the backdrop?", "What colour is the ground?",
     "What is the colour of the backdrop?", "Give me the background colour.", "Say which colour the background has.",
-    "Which colour is behind the shapes?", "What colour is the canvas?", "What is the background like?",
-    "What background does the picture have?", "Describe the background.", "Which background colour do you see?",
+    "Which colour is behind the shapes?", "What colour is the canvas?",
+    "Describe the background.", "Which background colour do you see?",
     "How is the background coloured?", "What colour surrounds the shapes?", "What background colour is used?"]
 
 
