@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks of the source text that no compiler makes: who may include whom, banned functions, lengths,
-leftovers.  usage: check_source.py [FILE...] (default: every file that git knows or would add)."""
+leftovers.  usage: check_source.py [--list | FILE...]   (default: every file of the project; --list only names them)"""
 import os
 import re
 import subprocess
@@ -111,12 +111,23 @@ def check_c(path, text):
 
 
 def files_of_project():
-    out = subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-co", "--exclude-standard"],
-                         capture_output=True, text=True, check=True).stdout
-    return sorted(set(out.split("\n")) - {""})
+    """What git knows or would add; in a tree without git, everything but what was built."""
+    p = subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-co", "--exclude-standard"],
+                       capture_output=True, text=True, check=False)
+    if p.returncode == 0:
+        names = set(p.stdout.split("\n")) - {""}
+    else:
+        names = set()
+        for folder, below, files in os.walk(ROOT):
+            below[:] = [d for d in below if d not in ("build", "__pycache__") and not d.startswith("build-")]
+            names |= {os.path.relpath(os.path.join(folder, f), ROOT) for f in files}
+    return sorted(n for n in names if os.path.isfile(os.path.join(ROOT, n)))
 
 
 def main():
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(files_of_project()))
+        return 0
     names = sys.argv[1:] or files_of_project()
     n_files = 0
     for path in names:

@@ -18,25 +18,29 @@ step() {
     fi
 }
 
-sources() {
-    git -c safe.directory='*' ls-files -co --exclude-standard -- '*.c' '*.h' | while read -r f; do [ -f "$f" ] && echo "$f"; done
+files=$("$PYTHON" tools/check_source.py --list) || exit 1
+
+# The files of the project whose names match.
+named() {
+    echo "$files" | grep -E "$1"
 }
 
 check_format() {
-    sources | xargs -P 2 -n 40 clang-format --dry-run -Werror
+    named '\.[ch]$' | xargs -P 2 -n 40 clang-format --dry-run -Werror
 }
 
 # Each header in a file of its own, with every warning.
 check_headers() {
-    sources | grep '^src/.*\.h$' | xargs -P 2 -I{} gcc -std=c17 -D_GNU_SOURCE -Isrc -Wall -Wextra \
-        -Wpedantic -Wconversion -Werror -fsyntax-only -x c {}
+    named '^src/.*\.h$' | xargs -P 2 -I{} gcc -std=c17 -D_GNU_SOURCE -Isrc -Wall -Wextra -Wpedantic \
+        -Wconversion -Werror -fsyntax-only -x c {}
 }
 
 check_scripts() {
-    git -c safe.directory='*' ls-files -co --exclude-standard -- '*.sh' .ci/run | while read -r f; do
-        [ ! -f "$f" ] || bash -n "$f" || exit 1
-    done && git -c safe.directory='*' ls-files -co --exclude-standard -- '*.py' | while read -r f; do
-        [ ! -f "$f" ] || "$PYTHON" -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" || exit 1
+    for f in $(named '\.sh$|^\.ci/run$'); do
+        bash -n "$f" || return 1
+    done
+    for f in $(named '\.py$'); do
+        "$PYTHON" -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" || return 1
     done
 }
 
