@@ -123,14 +123,20 @@ static bool queue_pop(vlm_bpe_queue *q, uint64_t *key)
     return true;
 }
 
-/* Look up the merge of symbol i with its right neighbour and put it into the queue. */
-static vlm_status offer(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, uint32_t i, vlm_error *err)
+/* Look up the merge of symbol i with its right neighbour and put it into the queue.  rank is that
+ * of the merge that just made symbol i, or VLM_VOCAB_NONE.  When the right neighbour is about to
+ * merge at that rank too, it will offer symbol i again; nothing that pops before can touch it, so
+ * what would be stale then is left out.  A run of one repeated character so gives keys in order and
+ * never a heap. */
+static vlm_status offer(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, uint32_t i, uint32_t rank,
+                        vlm_error *err)
 {
     vlm_bpe_symbol *sym = &scratch->symbols[i];
     sym->rank = VLM_VOCAB_NONE;
     if (sym->next == VLM_VOCAB_NONE) return VLM_OK;
-    const vlm_bpe_pair *pair = vlm_bpe_find_pair(bpe, sym->id, scratch->symbols[sym->next].id);
-    if (pair == NULL) return VLM_OK;
+    const vlm_bpe_symbol *next = &scratch->symbols[sym->next];
+    const vlm_bpe_pair *pair = vlm_bpe_find_pair(bpe, sym->id, next->id);
+    if (pair == NULL || (pair->rank > rank && next->rank == rank)) return VLM_OK;
     sym->rank = pair->rank;
     sym->new_id = pair->new_id;
     return queue_push(&scratch->queue, (uint64_t)pair->rank << 32 | i, err);
@@ -153,7 +159,7 @@ static vlm_status merge_long(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, uint3
         symbols[i] = (vlm_bpe_symbol){.id = ids[i],
                                       .prev = i == 0 ? VLM_VOCAB_NONE : i - 1,
                                       .next = i + 1 == len ? VLM_VOCAB_NONE : i + 1};
-    for (uint32_t i = 0; i < len; i++) VLM_TRY(offer(bpe, scratch, i, err));
+    for (uint32_t i = 0; i < len; i++) VLM_TRY(offer(bpe, scratch, i, VLM_VOCAB_NONE, err));
     for (uint64_t key; queue_pop(q, &key);) {
         vlm_bpe_symbol *left = &symbols[(uint32_t)key];
         if (left->id == VLM_VOCAB_NONE || left->rank != key >> 32) continue;
@@ -162,8 +168,9 @@ static vlm_status merge_long(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, uint3
         left->next = right->next;
         right->id = VLM_VOCAB_NONE;
         if (left->next != VLM_VOCAB_NONE) symbols[left->next].prev = (uint32_t)key;
-        if (left->prev != VLM_VOCAB_NONE) VLM_TRY(offer(bpe, scratch, left->prev, err));
-        VLM_TRY(offer(bpe, scratch, (uint32_t)key, err));
+        if (left->prev != VLM_VOCAB_NONE)
+            VLM_TRY(offer(bpe, scratch, left->prev, VLM_VOCAB_NONE, err));
+        VLM_TRY(offer(bpe, scratch, (uint32_t)key, (uint32_t)(key >> 32), err));
     }
     *n = 0;
     for (uint32_t i = 0; i != VLM_VOCAB_NONE; i = symbols[i].next) ids[(*n)++] = symbols[i].id;
@@ -363,6 +370,10 @@ vlm_status vlm_bpe_encode(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, vlm_byte
         if (id != VLM_VOCAB_NONE) return vlm_ids_append(out, id, err);
     }
     scratch->n_ids = 0;
+    if (scratch->cap_ids < word.len &&
+        !vlm_grow((void **)&scratch->ids, &scratch->cap_ids, word.len, SIZE_MAX,
+                  sizeof *scratch->ids))
+        return vlm_fail_memory(err, "symbols of a word");
     if (as_bytes)
         VLM_TRY(put_bytes(bpe, scratch, word, err));
     else
