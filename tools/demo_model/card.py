@@ -18,7 +18,7 @@ from evaluate import Answerer, Question
 
 HELD_OUT, OTHER = 0.95, 0.90
 SKILLS = {
-    "describe": "say what is in the picture: one to three shapes from left to right, or how many more there are", "shape": "name a shape",
+    "describe": "say what is in the picture: from left to right", "shape": "name a shape",
     "colour": "name a shape's colour", "count": "count the shapes: all, of one kind, of one colour, or both",
     "exists": "say whether there is such a shape", "background": "name the background's colour",
     "where": "say in which of nine parts of the picture a shape is", "second turn": "answer a second question about the picture",
@@ -36,8 +36,7 @@ PARTS = {
 EXAMPLES = {
     "three.png": (320, 320, "white", "", [("star", "red", 80, 90, 55), ("circle", "blue", 160, 230, 50), ("heart", "green", 255, 110, 45)],
                   ["What is in this picture?", "What colour is the heart?"]),
-    "stars.png": (400, 300, "black", "", [("star", "yellow", 80, 80, 45), ("star", "yellow", 210, 90, 45), ("star", "yellow", 330, 80, 45),
-                                          ("square", "orange", 200, 215, 45)],
+    "stars.png": (400, 300, "black", "", [("star", "yellow", 90, 80, 50), ("star", "yellow", 300, 90, 50), ("square", "orange", 190, 215, 50)],
                   ["How many stars are there?", "Is there a circle?"]),
     "outlined.jpg": (360, 360, "yellow", ' stroke="black" stroke-width=".07"',
                      [("triangle", "purple", 110, 120, 70), ("square", "red", 255, 255, 60)],

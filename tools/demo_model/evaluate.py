@@ -128,11 +128,11 @@ def gather(name, skills, draw, ask, per_skill, rng):
     return made
 
 
-def held_out(per_skill):
+def held_out(per_skill, most):
     rng = random.Random(SEED)
 
     def draw(rng):
-        pixels, scene, _ = world.draw_scene(rng)
+        pixels, scene, _ = world.draw_scene(rng, most)
         return Image.fromarray(pixels), scene
 
     def ask(scene, rng, skill):
@@ -151,10 +151,10 @@ def held_out(per_skill):
     return made
 
 
-def other(per_skill):
+def other(per_skill, most):
     rng = random.Random(SEED + 1)
     skills = [k for k in other_scenes.ABOUT if k in questions.SKILLS]
-    made = gather("other", skills, other_scenes.picture, other_scenes.ask, per_skill, rng)
+    made = gather("other", skills, lambda rng: other_scenes.picture(rng, most), other_scenes.ask, per_skill, rng)
     answers = {"who": questions.WHO, "can": questions.CAN, "hello": "Hello! " + questions.SHOW, "thanks": "You are welcome.", "bye": "Goodbye!"}
     pictures = [q.image for q in made[:20]]
     for key, asked in other_scenes.TALK.items():
@@ -186,6 +186,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default="../../models/demo")
     parser.add_argument("--per-skill", type=int, default=100)
+    parser.add_argument("--most", type=int, default=world.CLAIMED_MAX, help="things in a picture, at most 4")
     parser.add_argument("--show", type=int, default=0, help="wrong answers to print of each skill")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
@@ -193,7 +194,7 @@ def main():
     parser.add_argument("--table", help="where to write the figures as JSON")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    asked = held_out(args.per_skill) + other(args.per_skill)
+    asked = held_out(args.per_skill, args.most) + other(args.per_skill, args.most)
     began = time.time()
     got = Answerer(args.folder).all_answers(asked, args.batch)
     print(f"{len(asked) / (time.time() - began):.1f} answers/s")

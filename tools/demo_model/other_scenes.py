@@ -171,15 +171,15 @@ def lay_out(rng, count, width, height):
                 return spots
 
 
-def picture(rng):
-    """Returns (PIL image, scene)."""
+def picture(rng, most=3):
+    """Returns (PIL image, scene) with one to `most` (at most 4) shapes."""
     width = round(math.exp(rng.uniform(math.log(64), math.log(2000))))
     height = width if rng.random() < 0.5 else max(48, round(width / math.exp(rng.uniform(-0.47, 0.47))))
     if max(width, height) > 2000:
         width, height = width // 2, height // 2
     paper = rng.choice(["white"] * 6 + ["black", "gray"] + COLOURS)
     ground = (255, 255, 255) if paper == "white" and rng.random() < 0.5 else tint(paper, rng)
-    count = rng.randint(1, 4)
+    count = rng.randint(1, most)
     kinds = rng.sample(SHAPES, rng.choice([1, 2, 3, 4, 5]))
     paints = rng.sample([c for c in COLOURS if c != paper], rng.choice([1, 2, 3, 4, 5]))
     things, objects = [], []

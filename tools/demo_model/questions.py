@@ -6,7 +6,7 @@ The questions are a grammar of many phrasings, so that a stranger's words are li
 
 import random
 
-from world import COLOUR_NAMES, COUNT_MAX, SHAPES
+from world import CLAIMED_MAX, COLOUR_NAMES, COUNT_MAX, SHAPES
 
 LISTED_MAX = 3  # with more things than that a description says only how many
 
@@ -331,7 +331,7 @@ def ask(scene, rng, skill=None):
 
 KNOWN = "circles, squares, triangles, stars, hearts and crosses"
 WHO = "I am the small demonstration model built into vlmd, not a general model. I know a few plain shapes and their colours."
-CAN = f"I can name up to {COUNT_MAX} plain shapes ({KNOWN}) in a picture and their colours, and count them."
+CAN = f"I can name up to {CLAIMED_MAX} plain shapes ({KNOWN}) in a picture and their colours, and count them."
 LOAD = "To use a real model, give vlmd the folder of a LLaVA model: `vlmd run FOLDER`."
 NO_PICTURE = "I see no picture. Please show me one of a few plain shapes, for example with `-i picture.png`."
 SHOW = "Please show me a picture of a few plain shapes, for example with `-i picture.png`."
@@ -341,18 +341,28 @@ TALK = [
     (WHO, ["What are you?", "Who are you?", "What is your name?", "Tell me about yourself.", "Are you a model?", "Are you an AI?",
            "What model are you?", "Which model is this?", "Introduce yourself.", "Who made you?", "Are you LLaVA?", "What's your name?",
            "Are you ChatGPT?", "Are you a robot?", "What is vlmd?", "Are you human?", "Who is this?", "Who am I talking to?",
-           "Are you a general model?", "What kind of model are you?", "Which model are you?", "Who built you?"]),
+           "Are you a general model?", "What kind of model are you?", "Which model are you?", "Who built you?", "Are you a chatbot?", "Are you a bot?", "Are you a language model?", "Are you a big model?",
+           "Are you a person?", "Are you GPT-4?", "Are you clever?", "Are you a demo?", "Are you only a demonstration?", "Are you a vision model?",
+           "Say who you are.", "Say something about yourself.", "Please introduce yourself.", "Describe yourself.", "What are you exactly?",
+           "What sort of model are you?", "What is this model?", "What is this program?", "What is your purpose?", "Tell me what you are.",
+           "Do you have a name?", "May I know your name?", "How are you called?", "Which AI are you?", "Are you an image model?"]),
     (CAN, ["What can you do?", "What do you know?", "Help", "Help me.", "How can you help me?", "What can I ask you?", "help",
            "What questions can I ask?", "What are you able to do?", "What are you good at?", "How do I use you?", "What are your skills?",
            "Which shapes do you know?", "Which colours do you know?", "What shapes can you see?", "What do you understand?",
-           "What can you recognise?", "What can I do here?", "What are your limits?", "What can you tell me?"]),
+           "What can you recognise?", "What can I do here?", "What are your limits?", "What can you tell me?", "What can you answer?", "Tell me what you can do.", "Say what you can do.",
+           "What do you know about?", "Which questions can you answer?", "What kind of questions can I ask?", "What should I show you?",
+           "What things do you know?", "What are you for?", "How does this work?", "What is it that you can do?", "Show me what you can do.",
+           "What pictures do you understand?", "Which pictures can you describe?", "What are your abilities?", 
+           "What do you recognise?", "Can you help me?", "I need help.", "How should I use you?"]),
     (LOAD, ["How do I load a real model?", "How do I use another model?", "How can I run LLaVA?", "Load a bigger model.",
             "How do I get a better model?", "Where can I get a real model?", "How do I use a bigger model?", "How do I load LLaVA?",
             "How do I download a model?", "Can I use another model?", "How do I serve a model?", "How do I change the model?"]),
     ("Hello! " + SHOW, ["Hello", "Hello!", "Hi", "Hi!", "Hey", "Good morning", "Hi there!", "Hello there", "Good evening!", "hey there",
-                        "Good afternoon", "Hello, how are you?", "Greetings", "Hi, how are you?", "How are you?", "How are you doing?"]),
-    ("You are welcome.", ["Thanks", "Thank you", "Thank you!", "Thanks a lot!", "Great, thanks.", "Thank you very much.", "Nice, thanks!"]),
-    ("Goodbye!", ["Bye", "Goodbye", "Bye!", "See you later.", "Good night", "See you!", "Bye bye"]),
+                        "Good afternoon", "Hello, how are you?", "Greetings", "Hello you!", "Hi demo!", "Hello model!", "Hey!", "Hello again", "Hi again", "Howdy", "Good to see you",
+                        "Good morning!", "Hi, model", "hey you", "Nice to meet you", "Hello, nice to meet you.", "Are you there?", "Hallo", "Yo", "Hi, how are you?", "How are you?", "How are you doing?"]),
+    ("You are welcome.", ["Thanks", "Thank you", "Thank you!", "Thanks a lot!", "Great, thanks.", "Thank you very much.", "Nice, thanks!", "Ok, thank you", "Good, thanks", "Cool, thanks", "thanks!", "Many thanks!", "Thanks, that is right.", "Thx",
+                          "Good job!", "Well done.", "Very good, thank you.", "Okay, thank you", "Perfect, thanks!", "Thank you, demo."]),
+    ("Goodbye!", ["Bye", "Goodbye", "Bye!", "See you later.", "Good night", "See you!", "Bye bye", "See you tomorrow!", "Bye for now", "Good bye", "Farewell!", "I have to go, bye.", "Until next time!", "Ciao"]),
 ]
 
 UNKNOWN_QUESTIONS = [

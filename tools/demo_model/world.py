@@ -44,7 +44,8 @@ COLOURS = {
     "gray": [(128, 128, 128), (150, 150, 150), (105, 105, 105), (169, 169, 169), (127, 127, 127), (190, 190, 190)],
 }
 COLOUR_NAMES = list(COLOURS)
-COUNT_MAX = 4
+COUNT_MAX = 4    # things in a training picture
+CLAIMED_MAX = 3  # things that the model card speaks of: the fourth is there so that three is not simply "many"
 
 # ----------------------------------------------------------------------------------------------- shapes
 
@@ -226,7 +227,7 @@ def spoil(picture, rng):
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def draw_scene(rng):
+def draw_scene(rng, most=COUNT_MAX):
     """Returns (uint8 picture IMAGE_SIZE^2 x 3, scene, int8 labels [3, GRID*GRID]).
 
     The labels of a patch: shape (0 none, 1.. SHAPES), colour (of what covers the patch, else of the background),
@@ -235,7 +236,7 @@ def draw_scene(rng):
     size = rng.choice([64, 96, 112, 150, 200, 224, 256, 300, 336])
     picture, background = draw_background(size, rng)
     against = picture.getpixel((size // 2, size // 2))
-    count = rng.randint(1, COUNT_MAX)
+    count = rng.randint(1, most)
     # A picture that is wider than high arrives squeezed: the processor resizes both sides to IMAGE_SIZE.
     squeeze = 1.0 if rng.random() < 0.55 else math.exp(rng.uniform(-0.33, 0.33))
 
