@@ -14,13 +14,17 @@ from helpers import DEMO, change_json, copy_model, png_bomb, png_of_header
 HEADER_WORDS = "model.safetensors"
 
 
+def is_sanitized(vlmd):
+    """A sanitizer reserves terabytes of addresses, so its program cannot be limited."""
+    with open(vlmd.program, "rb") as f:
+        return b"__asan_init" in f.read()
+
+
 def run_limited(vlmd, *args, address_space=1 << 30):
     """With little memory to take, so that a bomb that goes off is seen."""
-    with open(vlmd.program, "rb") as f:
-        sanitized = b"__asan_init" in f.read()
+    sanitized = is_sanitized(vlmd)
 
     def limit():
-        # A sanitizer reserves terabytes of addresses.
         if not sanitized:
             resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     p = subprocess.run([vlmd.program, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
@@ -241,6 +245,22 @@ def test_picture_larger_than_its_limits(vlmd, picture):
     ok = vlmd("run", "demo", "-i", path, "-p", "x", "-n", "1", "--max-image-bytes", os.path.getsize(path),
               "--max-image-pixels", "6000", "--max-image-side", "100")
     assert ok.code == 0, ok
+
+
+def test_little_memory(vlmd, picture):
+    """Whatever the limit, an answer or one line."""
+    if is_sanitized(vlmd):
+        pytest.skip("a sanitizer's program cannot be limited")
+    from PIL import Image
+    path = picture("p.png", b"")
+    Image.new("RGB", (300, 300), "red").save(path)
+    codes = []
+    for kib in [*range(14000, 30000, 499), *range(30000, 90000, 4999)]:
+        r = run_limited(vlmd, "run", "demo", "-i", path, "-p", "What is this?", address_space=kib << 10)
+        codes.append(r.code)
+        if r.code != 0:
+            r.failed_with()
+    assert codes[0] == 1 and codes[-1] == 0
 
 
 # Prompts
