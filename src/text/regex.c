@@ -6,6 +6,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "text/unicode.h"
 
@@ -16,7 +17,13 @@ enum {
     STACK_START = 32 * 1024,
     STACK_MAX = 8 * 1024 * 1024,
     PATTERN_LEN_MAX = 1 << 16,
+    WINDOW_LEN = 256, /* bytes in which one call looks for the beginning of a match */
 };
+
+/* PCRE2's limits do not count the steps of a single repeated character, so a pattern such as \s+x
+ * over a megabyte of spaces would run for an hour within them.  A search that goes on for many
+ * windows without a match therefore also has a time. */
+static const double time_limit_s = 10, time_limit_s_per_byte = 5e-6;
 
 struct vlm_regex {
     pcre2_code *code;
@@ -27,6 +34,7 @@ struct vlm_regex_scratch {
     pcre2_match_context *context;
     pcre2_jit_stack *stack; /* made when the 32 KiB that JIT code takes by itself are too few */
     vlm_buf copy;           /* of a view */
+    uint64_t start_ns;
 };
 
 /* Inside a class Oniguruma's Ruby syntax knows && and nested classes; elsewhere \h is a hexadecimal
@@ -71,8 +79,9 @@ static vlm_status compile(vlm_bytes pattern, pcre2_compile_context *context, pcr
     PCRE2_SIZE at;
     /* ^ and $ of Oniguruma's Ruby syntax are always those of a line. */
     *out = pcre2_compile((PCRE2_SPTR)pattern.ptr, pattern.len,
-                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code,
-                         &at, context);
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C |
+                             PCRE2_USE_OFFSET_LIMIT,
+                         &code, &at, context);
     if (*out == NULL) {
         if (code == PCRE2_ERROR_HEAP_FAILED) return vlm_fail_memory(err, "regular expression");
         char text[128];
@@ -128,6 +137,7 @@ vlm_status vlm_regex_scratch_new(vlm_regex_scratch **out, vlm_error *err)
         scratch->context = pcre2_match_context_create(NULL);
         if (scratch->data != NULL && scratch->context != NULL) {
             (void)pcre2_set_heap_limit(scratch->context, HEAP_LIMIT_KIB);
+            scratch->start_ns = vlm_clock_ns();
             return VLM_OK;
         }
     }
@@ -182,41 +192,80 @@ static size_t char_len(vlm_bytes text, size_t pos)
     return len;
 }
 
+/* One call of PCRE2: a match that begins in [pos, pos + WINDOW_LEN]. */
+static int match_window(const vlm_regex *regex, vlm_regex_scratch *scratch, vlm_bytes text,
+                        size_t pos)
+{
+    const size_t limit = text.len < UINT32_MAX / 64 ? text.len * 32 : UINT32_MAX / 2;
+    (void)pcre2_set_match_limit(scratch->context,
+                                (uint32_t)(limit > MATCH_LIMIT_MIN ? limit : MATCH_LIMIT_MIN));
+    (void)pcre2_set_offset_limit(scratch->context, pos + WINDOW_LEN);
+    return pcre2_match(regex->code, (PCRE2_SPTR)text.ptr, text.len, pos, PCRE2_NO_UTF_CHECK,
+                       scratch->data, scratch->context);
+}
+
+static vlm_status too_slow(const char *what, vlm_error *err)
+{
+    return vlm_fail(err, VLM_RESOURCE_EXHAUSTED,
+                    "the split pattern exceeds its limits on this text (%s)", what);
+}
+
+/* No match begins in the window at *pos: go to the next one, if there is any and there is time. */
+static vlm_status next_window(const vlm_regex_scratch *scratch, vlm_bytes text, size_t *pos,
+                              bool *more, vlm_error *err)
+{
+    *more = text.len - *pos > WINDOW_LEN;
+    if (!*more) return VLM_OK;
+    *pos += WINDOW_LEN;
+    *pos += char_len(text, *pos);
+    const double seconds = vlm_clock_seconds(scratch->start_ns, vlm_clock_ns());
+    if (seconds > time_limit_s + time_limit_s_per_byte * (double)text.len)
+        return too_slow("time", err);
+    return VLM_OK;
+}
+
+/* What a search has found; false when it has to go on. */
+static vlm_status take_match(const vlm_regex_scratch *scratch, vlm_bytes text, vlm_regex_walk *walk,
+                             size_t *begin, size_t *end, bool *found, vlm_error *err)
+{
+    const PCRE2_SIZE *range = pcre2_get_ovector_pointer(scratch->data);
+    *begin = range[0];
+    *end = range[1];
+    *found = *begin != *end || walk->last_end != *end;
+    if (!*found) {
+        walk->pos = *end < text.len ? *end + char_len(text, *end) : text.len + 1;
+        return VLM_OK;
+    }
+    /* \K can put the beginning behind the end, or in front of where the search began. */
+    if (*begin > *end || *end < walk->pos ||
+        (walk->last_end != SIZE_MAX && *begin < walk->last_end))
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "the split pattern matches backwards");
+    walk->pos = walk->last_end = *end;
+    return VLM_OK;
+}
+
 vlm_status vlm_regex_next(const vlm_regex *regex, vlm_regex_scratch *scratch, vlm_bytes text,
                           vlm_regex_walk *walk, size_t *begin, size_t *end, bool *found,
                           vlm_error *err)
 {
     *found = false;
-    while (walk->pos <= text.len) {
-        const size_t limit = text.len < UINT32_MAX / 64 ? text.len * 32 : UINT32_MAX / 2;
-        (void)pcre2_set_match_limit(scratch->context,
-                                    (uint32_t)(limit > MATCH_LIMIT_MIN ? limit : MATCH_LIMIT_MIN));
-        int rc = pcre2_match(regex->code, (PCRE2_SPTR)text.ptr, text.len, walk->pos,
-                             PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);
+    while (walk->pos <= text.len && !*found) {
+        const int rc = match_window(regex, scratch, text, walk->pos);
         if (rc == PCRE2_ERROR_JIT_STACKLIMIT && scratch->stack == NULL) {
             scratch->stack = pcre2_jit_stack_create(STACK_START, STACK_MAX, NULL);
             if (scratch->stack == NULL) return vlm_fail_memory(err, "regular expression");
             pcre2_jit_stack_assign(scratch->context, NULL, scratch->stack);
-            continue;
+        } else if (rc == PCRE2_ERROR_NOMATCH) {
+            bool more = false;
+            VLM_TRY(next_window(scratch, text, &walk->pos, &more, err));
+            if (!more) return VLM_OK;
+        } else if (rc == PCRE2_ERROR_NOMEMORY) {
+            return vlm_fail_memory(err, "regular expression");
+        } else if (rc < 0) {
+            return too_slow(rc == PCRE2_ERROR_MATCHLIMIT ? "steps" : "memory", err);
+        } else {
+            VLM_TRY(take_match(scratch, text, walk, begin, end, found, err));
         }
-        if (rc == PCRE2_ERROR_NOMATCH) return VLM_OK;
-        if (rc < 0)
-            return vlm_fail(err, VLM_RESOURCE_EXHAUSTED,
-                            "the split pattern exceeds its limits on this text (PCRE2 error %d)",
-                            rc);
-        const PCRE2_SIZE *range = pcre2_get_ovector_pointer(scratch->data);
-        *begin = range[0];
-        *end = range[1];
-        if (*begin == *end && walk->last_end == *end) {
-            walk->pos = *end < text.len ? *end + char_len(text, *end) : text.len + 1;
-            continue;
-        }
-        /* \K can put the beginning behind the end, or in front of where the search began. */
-        if (*begin > *end || *end < walk->pos)
-            return vlm_fail(err, VLM_INVALID_ARGUMENT, "the split pattern matches backwards");
-        walk->pos = walk->last_end = *end;
-        *found = true;
-        return VLM_OK;
     }
     return VLM_OK;
 }

@@ -210,6 +210,31 @@ static void test_exploding_pattern(void **state)
     vlm_tokenizer_free(tok);
 }
 
+/* A search that fails at every place of a long run is cut into windows: the same cuts, in order. */
+static void test_far_match(void **state)
+{
+    (void)state;
+    vlm_tokenizer *tok = case_json(vlm_bytes_of(
+        "{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"\\u00e9\":2,\"bb\":3},\"merges\":[\"b b\"]},"
+        "\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":"
+        "\"(?<=a)bb?|b(?=a)\"}}}"));
+    for (size_t n_before = 240; n_before < 270; n_before++) {
+        vlm_buf text;
+        vlm_error err = {0};
+        vlm_buf_init(&text, 1 << 20);
+        for (size_t i = 0; i < n_before; i++)
+            assert_int_equal(vlm_buf_append_str(&text, i % 3 == 0 ? "a" : "\xC3\xA9", &err),
+                             VLM_OK);
+        assert_int_equal(vlm_buf_append_str(&text, "abbb\xC3\xA9", &err), VLM_OK);
+        vlm_ids ids = case_encode(tok, vlm_buf_bytes(&text), NULL);
+        assert_int_equal(ids.len, n_before + 3);
+        assert_int_equal(ids.data[n_before + 1], 1);
+        vlm_ids_fini(&ids);
+        vlm_buf_fini(&text);
+    }
+    vlm_tokenizer_free(tok);
+}
+
 static void test_model_file(void **state)
 {
     (void)state;
@@ -414,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_unsayable),
         cmocka_unit_test(test_exploding_pattern),
+        cmocka_unit_test(test_far_match),
         cmocka_unit_test(test_model_file),
         cmocka_unit_test(test_model_file_truncated),
         cmocka_unit_test(test_tekken),
