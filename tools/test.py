@@ -102,6 +102,9 @@ STAGES = {
     "build with sanitizers": lambda: build("asan"),
     "unit tests with sanitizers": lambda: ctest("build-asan"),
     "bad input with sanitizers": lambda: pytest("build-asan", "tests/e2e/test_bad_input.py"),
+    "build with thread sanitizer": lambda: build("tsan"),
+    "unit tests with thread sanitizer": lambda: ctest("build-tsan"),
+    "answers with thread sanitizer": lambda: pytest("build-tsan", "tests/e2e/test_run.py", "-k", "threads or timings"),
     "fuzz targets": lambda: run_counted(PYTHON, "tools/fuzz.py", FUZZ_SECONDS),
 }
 
@@ -122,7 +125,7 @@ def main():
             print(e)
             count = Count(failed=1)
         total.add(count)
-        lines.append(f"  {name:28} {count.passed:5} passed {count.failed:4} failed {count.skipped:4} skipped"
+        lines.append(f"  {name:32} {count.passed:5} passed {count.failed:4} failed {count.skipped:4} skipped"
                      f" {time.monotonic() - stage_start:6.0f} s")
     print("=== summary")
     print("\n".join(lines))
