@@ -116,5 +116,7 @@ jvalue jinja_format(jrun *r, const jstr *format, const jcall *call);
 /* json.dumps; from JSON. */
 jvalue jinja_tojson(jrun *r, jvalue v, const jcall *call);
 jvalue jinja_from_json(jinja *cx, const vlm_json *node, bool mark);
+/* template.h: vlm_template_var.messages. */
+void jinja_name_reasoning(jinja *cx, jvalue messages);
 
 #endif

@@ -254,3 +254,30 @@ jvalue jinja_from_json(jinja *cx, const vlm_json *node, bool mark)
     cx->depth--;
     return out;
 }
+
+static void name_reasoning(jinja *cx, jvalue *message)
+{
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    const jvalue *reasoning = NULL;
+    if (message->type != J_DICT) return;
+    for (size_t i = 0; i < 3 && reasoning == NULL; i++) {
+        reasoning = jinja_dict_get_ascii(cx, message->u.d, names[i]);
+        if (reasoning != NULL && reasoning->type == J_NONE) reasoning = NULL;
+    }
+    if (reasoning == NULL) return;
+    const jvalue out = jinja_dict_new(cx, J_DICT), value = *reasoning;
+    if (jinja_failed(cx)) return;
+    /* In {"thinking": r, **message} an existing thinking keeps its value, but comes first. */
+    (void)jinja_dict_set(cx, out.u.d, jinja_ascii(cx, "thinking"), value);
+    for (size_t i = 0; i < message->u.d->len && !jinja_failed(cx); i++)
+        (void)jinja_dict_set(cx, out.u.d, message->u.d->items[i].key,
+                             message->u.d->items[i].value);
+    (void)jinja_dict_set(cx, out.u.d, jinja_ascii(cx, "reasoning_content"), value);
+    *message = out;
+}
+
+void jinja_name_reasoning(jinja *cx, jvalue messages)
+{
+    for (size_t i = 0; messages.type == J_LIST && i < messages.u.l->len && !jinja_failed(cx); i++)
+        name_reasoning(cx, &messages.u.l->items[i]);
+}

@@ -42,6 +42,10 @@ typedef struct vlm_template_var {
     const char *name;
     const vlm_json *value; /* NULL: null */
     bool user;             /* the strings inside are a client's text */
+    /* A list of messages: the first of reasoning_content, thinking and reasoning that a message has
+     * becomes both of the first two, {"thinking": r, **message, "reasoning_content": r}, as
+     * Transformers does. */
+    bool messages;
 } vlm_template_var;
 
 /* Append the rendered text.  user_spans (NULL: not wanted): which bytes of out come from variables
