@@ -1,4 +1,5 @@
-/* cmd_template.c - `vlmd template`: a JSON request on stdin to the rendered prompt, byte for byte. */
+/* cmd_template.c - `vlmd template`: a JSON request on stdin to the rendered prompt, byte for byte.
+ */
 #include <string.h>
 #include <unistd.h>
 

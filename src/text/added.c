@@ -195,6 +195,7 @@ bool vlm_added_scan_next(vlm_added_scan *scan, vlm_added_piece *piece)
         const vlm_added_piece found = {begin, end, token};
         const size_t done = scan->done;
         scan->done = end;
+        if (begin >= end) continue; /* lies in the white space that the token before has taken */
         if (done >= begin) {
             *piece = found;
             return true;

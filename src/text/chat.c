@@ -128,8 +128,7 @@ static vlm_status copy_specials(vlm_chat *c, const vlm_tokenizer *tok, vlm_error
     }
     if (status == VLM_OK) status = vlm_buf_append_char(&json, '}', err);
     if (status == VLM_OK)
-        status =
-            vlm_json_parse(json.data, json.len, &vlm_json_limits_default, &c->specials, err);
+        status = vlm_json_parse(json.data, json.len, &vlm_json_limits_default, &c->specials, err);
     vlm_buf_fini(&json);
     return status;
 }
@@ -187,8 +186,8 @@ vlm_status vlm_chat_render(const vlm_chat *c, const vlm_json *request, vlm_buf *
                                        .messages = strcmp(it.key, "messages") == 0};
     }
     const bool tools = vlm_json_get(request, "tools") != NULL;
-    const vlm_template *t = tools && c->template_tools != NULL ? c->template_tools
-                                                               : c->template_default;
+    const vlm_template *t =
+        tools && c->template_tools != NULL ? c->template_tools : c->template_default;
     if (status == VLM_OK) status = vlm_template_render(t, vars, n, out, user_spans, err);
     vlm_json_free(defaults);
     return status;

@@ -13,11 +13,11 @@ typedef enum jexpr_type {
     JX_NAME,
     JX_LIST,
     JX_TUPLE,
-    JX_DICT, /* items: key, value, key, value, ... */
-    JX_ATTR, /* a.name */
-    JX_ITEM, /* a[b] */
-    JX_SLICE, /* a[items[0]:items[1]:items[2]], NULL where left out */
-    JX_CALL,  /* a(args) */
+    JX_DICT,   /* items: key, value, key, value, ... */
+    JX_ATTR,   /* a.name */
+    JX_ITEM,   /* a[b] */
+    JX_SLICE,  /* a[items[0]:items[1]:items[2]], NULL where left out */
+    JX_CALL,   /* a(args) */
     JX_FILTER, /* a | fn(args) */
     JX_TEST,   /* a is fn(args) */
     JX_NOT,

@@ -1,5 +1,5 @@
-/* jinja_eval.h - running a template: scopes, calls, and what the files of filters, tests and methods
- * offer to expressions.  Not: for other rooms.  Threads: one rendering, one thread. */
+/* jinja_eval.h - running a template: scopes, calls, and what the files of filters, tests and
+ * methods offer to expressions.  Not: for other rooms.  Threads: one rendering, one thread. */
 #ifndef VLM_TEXT_JINJA_EVAL_H
 #define VLM_TEXT_JINJA_EVAL_H
 
@@ -42,18 +42,18 @@ typedef struct jloop {
     size_t idx;
     uint32_t depth;
     const jstmt *stmt;
-    jscope *scope; /* that the loop stands in */
+    jscope *scope;       /* that the loop stands in */
     jvalue last_changed; /* list of the arguments of changed(), undefined before */
 } jloop;
 
 struct jfunc {
     jfunc_type type;
     const char *name;
-    int id;       /* GLOBAL, METHOD: index in the table */
-    jvalue self;  /* METHOD; of joiner and cycler: their state, a list */
+    int id;      /* GLOBAL, METHOD: index in the table */
+    jvalue self; /* METHOD; of joiner and cycler: their state, a list */
     const jmacro *macro;
-    jscope *scope;   /* MACRO: where it was defined */
-    jloop *loop;     /* LOOP */
+    jscope *scope; /* MACRO: where it was defined */
+    jloop *loop;   /* LOOP */
 };
 
 /* Expressions and statements. */
@@ -101,7 +101,8 @@ jvalue jinja_strip(jinja *cx, const jstr *s, jvalue chars, bool left, bool right
 jvalue jinja_upper(jinja *cx, const jstr *s);
 jvalue jinja_lower(jinja *cx, const jstr *s);
 jvalue jinja_capitalize(jinja *cx, const jstr *s);
-jvalue jinja_title(jinja *cx, const jstr *s, bool filter); /* words of the filter keep apostrophes */
+jvalue jinja_title(jinja *cx, const jstr *s,
+                   bool filter); /* words of the filter keep apostrophes */
 jvalue jinja_swapcase(jinja *cx, const jstr *s);
 jvalue jinja_replace(jinja *cx, const jstr *s, const jstr *from, const jstr *to, int64_t count);
 jvalue jinja_escape(jinja *cx, jvalue v); /* HTML; safe strings as they are */

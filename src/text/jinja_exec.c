@@ -112,14 +112,17 @@ static void run_loop(jrun *r, jscope *scope, const jstmt *s, jvalue iterable, ui
     *fn = (jfunc){.type = JF_LOOP, .name = "loop", .loop = loop};
     const jvalue loop_value = {.type = J_FUNC, .u.fn = fn};
     const char *loop_name = vlm_jinja_name(r->t, "loop");
+    bool completed = false;
     for (; loop->idx < items.u.l->len && jinja_step(cx, 1); loop->idx++) {
         jscope *inner = jinja_scope_new(r, scope);
         if (loop_name != NULL) jinja_scope_set(r, inner, loop_name, loop_value);
         jinja_assign(r, inner, s->target, items.u.l->items[loop->idx]);
-        if (jinja_exec(r, inner, s->body) == JFLOW_BREAK) return;
+        const jflow flow = jinja_exec(r, inner, s->body);
+        completed |= flow == JFLOW_NEXT;
+        if (flow == JFLOW_BREAK) break;
     }
-    if (items.u.l->len == 0 && !jinja_failed(cx))
-        (void)jinja_exec(r, jinja_scope_new(r, scope), s->other);
+    /* As Jinja compiles it: else runs unless some round came to the end of the body. */
+    if (!completed && !jinja_failed(cx)) (void)jinja_exec(r, jinja_scope_new(r, scope), s->other);
 }
 
 static bool enter_call(jrun *r)
@@ -166,8 +169,7 @@ static void bind_extras(jrun *r, jscope *scope, const jmacro *m, const jcall *ca
         const jvalue rest = jinja_dict_new(cx, J_DICT);
         for (size_t k = 0; k < call->n_named && !jinja_failed(cx); k++)
             if (!taken[k])
-                (void)jinja_dict_set(cx, rest.u.d, jinja_ascii(cx, call->names[k]),
-                                     call->named[k]);
+                (void)jinja_dict_set(cx, rest.u.d, jinja_ascii(cx, call->names[k]), call->named[k]);
         jinja_scope_set(r, scope, vlm_jinja_name(r->t, "kwargs"), rest);
     }
 }
@@ -191,8 +193,8 @@ static void bind_params(jrun *r, jscope *scope, const jfunc *fn, const jcall *ca
         for (size_t k = 0; k < call->n_named; k++) {
             if (strcmp(call->names[k], m->params[i]) != 0) continue;
             if (given) {
-                (void)jinja_fail(cx, VLM_INVALID_ARGUMENT,
-                                 "template: macro '%s' got '%s' twice", m->name, m->params[i]);
+                (void)jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: macro '%s' got '%s' twice",
+                                 m->name, m->params[i]);
                 return;
             }
             given = taken[k] = true;
@@ -296,7 +298,9 @@ static jflow exec_one(jrun *r, jscope *scope, const jstmt *s)
         v = capture(r, jinja_scope_new(r, scope), s->body);
         jinja_assign(r, scope, s->target, jinja_apply_block_filters(r, scope, s->expr, v));
         break;
-    case JS_MACRO: jinja_scope_set(r, scope, s->macro->name, macro_value(r, scope, s->macro)); break;
+    case JS_MACRO:
+        jinja_scope_set(r, scope, s->macro->name, macro_value(r, scope, s->macro));
+        break;
     case JS_CALL_BLOCK: exec_call_block(r, scope, s); break;
     case JS_FILTER_BLOCK: exec_filter_block(r, scope, s); break;
     case JS_WITH: exec_with(r, scope, s); break;

@@ -178,8 +178,7 @@ void jinja_parse_args(parser *p, jexpr *call)
             (void)jinja_parse_fail(p, "a positional argument behind a keyword argument");
         named |= arg.name != NULL || arg.stars == 2;
         arg.value = jinja_parse_expr(p, false);
-        if (p->status == VLM_OK &&
-            !vlm_grow((void **)&args, &cap, n + 1, ITEMS_MAX, sizeof *args))
+        if (p->status == VLM_OK && !vlm_grow((void **)&args, &cap, n + 1, ITEMS_MAX, sizeof *args))
             (void)jinja_parse_fail(p, "too many arguments");
         if (p->status != VLM_OK) break;
         args[n++] = arg;

@@ -81,8 +81,7 @@ static jvalue f_replace(jrun *r, jvalue v, const jcall *call)
     bool given[3];
     int64_t count = -1;
     if (!jinja_bind(cx, "replace", call, names, 3, a, given)) return JUNDEF;
-    if (!given[0] || !given[1] ||
-        (given[2] && a[2].type != J_NONE && !jinja_as_int(a[2], &count)))
+    if (!given[0] || !given[1] || (given[2] && a[2].type != J_NONE && !jinja_as_int(a[2], &count)))
         return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: replace needs two strings");
     return jinja_replace(cx, text_of(cx, v), text_of(cx, a[0]), text_of(cx, a[1]), count);
 }
@@ -115,7 +114,8 @@ static jvalue f_abs(jrun *r, jvalue v, const jcall *call)
                       jinja_type_name(v));
 }
 
-/* The ASCII of a string without its white space and underscores between digits; false if too long. */
+/* The ASCII of a string without its white space and underscores between digits; false if too long.
+ */
 static bool number_text(const jstr *s, char *out, size_t size)
 {
     size_t begin = 0, end = s->len, n = 0;
@@ -146,8 +146,8 @@ static bool parse_int(const jstr *s, int base, int64_t *out)
     if (!number_text(s, text, sizeof text)) return false;
     const char *digits = text + (text[0] == '-' || text[0] == '+');
     const char kind = digits[0] == '0' ? (char)(digits[1] | 0x20) : '\0';
-    const bool prefixed = (base == 16 && kind == 'x') || (base == 8 && kind == 'o') ||
-                          (base == 2 && kind == 'b');
+    const bool prefixed =
+        (base == 16 && kind == 'x') || (base == 8 && kind == 'o') || (base == 2 && kind == 'b');
     if (prefixed) memmove(text + (digits - text), digits + 2, strlen(digits + 2) + 1);
     *out = strtoll(text, &end, base);
     return *end == '\0' && end != text && *out != INT64_MAX && *out != INT64_MIN;
@@ -170,7 +170,10 @@ static jvalue f_int(jrun *r, jvalue v, const jcall *call)
         v.type == J_FLOAT ? (f = v.u.f, true) : v.type == J_STRING && parse_float(v.u.s, &f);
     if (is_float && isfinite(f)) {
         if (fabs(f) < 9.2e18) return jinja_int((int64_t)f);
-        return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: an integer beyond 64 bits");
+        /* Python's integers have no end: such a one prints right here, and computes no further. */
+        char digits[400];
+        (void)snprintf(digits, sizeof digits, "%.0f", f);
+        return jinja_ascii(cx, digits);
     }
     return given[0] ? a[0] : jinja_int(0);
 }
@@ -196,7 +199,8 @@ static jvalue f_round(jrun *r, jvalue v, const jcall *call)
     int64_t precision = 0;
     if (!jinja_bind(cx, "round", call, names, 2, a, given)) return JUNDEF;
     if (given[0] && (!jinja_as_int(a[0], &precision) || precision < -300 || precision > 300))
-        return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: round: precision must be an integer");
+        return jinja_fail(cx, VLM_INVALID_ARGUMENT,
+                          "template: round: precision must be an integer");
     if (!jinja_is_number(v))
         return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: round: not a number");
     const double x = jinja_number(v);
@@ -218,7 +222,8 @@ static jvalue f_round(jrun *r, jvalue v, const jcall *call)
         return jinja_float(ceil(x * scale) / scale);
     if (a[1].type == J_STRING && jinja_str_is(a[1].u.s, "floor"))
         return jinja_float(floor(x * scale) / scale);
-    return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: round: method must be common, ceil or "
+    return jinja_fail(cx, VLM_INVALID_ARGUMENT,
+                      "template: round: method must be common, ceil or "
                       "floor");
 }
 
@@ -234,7 +239,8 @@ static jvalue f_indent(jrun *r, jvalue v, const jcall *call)
     jvalue margin = a[0];
     if (!given[0] || a[0].type != J_STRING) {
         if (given[0] && !jinja_as_int(a[0], &width))
-            return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: indent: width must be an integer");
+            return jinja_fail(cx, VLM_INVALID_ARGUMENT,
+                              "template: indent: width must be an integer");
         margin = jinja_pad(cx, &empty, width, ' ', -1);
     }
     if (jinja_failed(cx)) return JUNDEF;
@@ -262,7 +268,8 @@ static jvalue f_center(jrun *r, jvalue v, const jcall *call)
     int64_t width = 80;
     if (!jinja_bind(&r->cx, "center", call, names, 1, a, given)) return JUNDEF;
     if (given[0] && !jinja_as_int(a[0], &width))
-        return jinja_fail(&r->cx, VLM_INVALID_ARGUMENT, "template: center: width must be an integer");
+        return jinja_fail(&r->cx, VLM_INVALID_ARGUMENT,
+                          "template: center: width must be an integer");
     return jinja_pad(&r->cx, text_of(&r->cx, v), width, ' ', 0);
 }
 

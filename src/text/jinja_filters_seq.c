@@ -30,7 +30,8 @@ static jvalue path_of(jrun *r, jvalue item, jvalue path)
 /* Strings compare without their case unless told otherwise. */
 static jvalue sort_key(jrun *r, jvalue item, jvalue path, bool case_sensitive)
 {
-    const jvalue key = path.type == J_UNDEFINED || path.type == J_NONE ? item : path_of(r, item, path);
+    const jvalue key =
+        path.type == J_UNDEFINED || path.type == J_NONE ? item : path_of(r, item, path);
     return key.type == J_STRING && !case_sensitive ? jinja_lower(&r->cx, key.u.s) : key;
 }
 
@@ -171,24 +172,16 @@ jvalue jinja_f_join(jrun *r, jvalue v, const jcall *call)
     jvalue a[2];
     bool given[2];
     if (!jinja_bind(cx, "join", call, names, 2, a, given)) return JUNDEF;
-    jvalue list = jinja_iterate(cx, v);
-    jvalue separator = given[0] ? jinja_str(cx, a[0]) : jinja_ascii(cx, "");
+    const jvalue list = jinja_iterate(cx, v);
+    const jvalue separator = given[0] ? jinja_str(cx, a[0]) : jinja_ascii(cx, "");
     if (jinja_failed(cx)) return JUNDEF;
-    bool safe = separator.u.s->safe;
     const jvalue items = jinja_list_new(cx, J_LIST, list.u.l->len);
     for (size_t i = 0; i < list.u.l->len && !jinja_failed(cx); i++) {
         const jvalue item = list.u.l->items[i];
-        const jvalue kept =
-            given[1] && a[1].type != J_NONE ? path_of(r, item, a[1]) : item;
-        safe |= kept.type == J_STRING && kept.u.s->safe;
-        (void)jinja_push(cx, items, kept);
+        (void)jinja_push(cx, items,
+                         given[1] && a[1].type != J_NONE ? path_of(r, item, a[1]) : item);
     }
-    for (size_t i = 0; safe && i < items.u.l->len && !jinja_failed(cx); i++)
-        items.u.l->items[i] = jinja_escape(cx, items.u.l->items[i]);
-    if (safe) separator = jinja_escape(cx, separator);
-    if (jinja_failed(cx)) return JUNDEF;
-    const jvalue out = jinja_join(cx, items, separator.u.s);
-    return safe ? jinja_safe(cx, out) : out;
+    return jinja_failed(cx) ? JUNDEF : jinja_join(cx, items, separator.u.s);
 }
 
 jvalue jinja_f_unique(jrun *r, jvalue v, const jcall *call)
@@ -353,7 +346,8 @@ static int named_fn(jinja *cx, jvalue name, int (*find)(const char *), const cha
             text[i + 1] = '\0';
         }
     const int id = find(text);
-    if (id < 0) (void)jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: no %s named '%s'", what, text);
+    if (id < 0)
+        (void)jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: no %s named '%s'", what, text);
     return id;
 }
 
@@ -380,6 +374,7 @@ jvalue jinja_f_map(jrun *r, jvalue v, const jcall *call)
     } else {
         id = named_fn(cx, call->args[0], jinja_filter_find, "filter");
     }
+    if (!jinja_truth(v)) return jinja_list_new(cx, J_ITER, 0); /* none too, as Jinja's `if value` */
     const jvalue list = jinja_iterate(cx, v);
     if (jinja_failed(cx)) return JUNDEF;
     const jcall rest = id >= 0 ? rest_of(call, 1) : (jcall){0};
@@ -399,10 +394,11 @@ static jvalue choose(jrun *r, jvalue v, const jcall *call, bool want, bool attr)
     jinja *cx = &r->cx;
     const size_t first = attr ? 1 : 0;
     if (attr && call->n_args == 0)
-        return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: Missing parameter for attribute name");
+        return jinja_fail(cx, VLM_INVALID_ARGUMENT,
+                          "template: Missing parameter for attribute name");
     const bool has_test = call->n_args > first;
-    const int id =
-        has_test ? named_fn(cx, call->args[first], jinja_test_find, "test") : -1;
+    const int id = has_test ? named_fn(cx, call->args[first], jinja_test_find, "test") : -1;
+    if (!jinja_truth(v)) return jinja_list_new(cx, J_ITER, 0); /* none too, as Jinja's `if value` */
     const jvalue list = jinja_iterate(cx, v);
     if (jinja_failed(cx)) return JUNDEF;
     const jcall rest = has_test ? rest_of(call, first + 1) : (jcall){0};

@@ -32,8 +32,8 @@ static void put_padded(jinja *cx, jbuf *out, const jchar *cp, size_t len, const 
     const char align = s->align != 0 ? s->align : is_number ? '>' : '<';
     size_t before = align == '<' ? 0 : align == '^' ? total / 2 : total;
     size_t sign = 0;
-    if (align == '=' && len > 0 && (jinja_cp(cp[0]) == '-' || jinja_cp(cp[0]) == '+' ||
-                                    jinja_cp(cp[0]) == ' '))
+    if (align == '=' && len > 0 &&
+        (jinja_cp(cp[0]) == '-' || jinja_cp(cp[0]) == '+' || jinja_cp(cp[0]) == ' '))
         sign = 1;
     (void)jinja_buf_put(cx, out, cp, sign);
     for (size_t i = 0; i < before && !jinja_failed(cx); i++) (void)jinja_buf_put(cx, out, &fill, 1);
@@ -60,7 +60,10 @@ static void put_number(jinja *cx, jbuf *out, const char *text, const spec *s)
 static void format_float(jinja *cx, jbuf *out, double v, const spec *s)
 {
     char format[16], text[NUMBER_LEN_MAX];
-    (void)snprintf(format, sizeof format, "%%%s%s.*%c", s->plus ? "+" : s->space ? " " : "",
+    (void)snprintf(format, sizeof format, "%%%s%s.*%c",
+                   s->plus    ? "+"
+                   : s->space ? " "
+                              : "",
                    s->alt ? "#" : "", s->type == 'F' ? 'f' : s->type);
     const int precision = s->precision < 0 ? 6 : (int)s->precision;
     const int n = snprintf(text, sizeof text, format, precision, v);
@@ -77,20 +80,36 @@ static void format_int(jinja *cx, jbuf *out, int64_t v, const spec *s)
     const unsigned long long m = magnitude;
     const char *prefix = "";
     switch (s->type) {
-    case 'x': (void)snprintf(digits, sizeof digits, "%llx", m); prefix = s->alt ? "0x" : ""; break;
-    case 'X': (void)snprintf(digits, sizeof digits, "%llX", m); prefix = s->alt ? "0X" : ""; break;
-    case 'o': (void)snprintf(digits, sizeof digits, "%llo", m); prefix = s->alt ? "0o" : ""; break;
+    case 'x':
+        (void)snprintf(digits, sizeof digits, "%llx", m);
+        prefix = s->alt ? "0x" : "";
+        break;
+    case 'X':
+        (void)snprintf(digits, sizeof digits, "%llX", m);
+        prefix = s->alt ? "0X" : "";
+        break;
+    case 'o':
+        (void)snprintf(digits, sizeof digits, "%llo", m);
+        prefix = s->alt ? "0o" : "";
+        break;
     default: (void)snprintf(digits, sizeof digits, "%llu", m); break;
     }
-    const int n_zero = s->precision > (int64_t)strlen(digits)
-                           ? (int)(s->precision - (int64_t)strlen(digits))
-                           : 0;
-    (void)snprintf(text, sizeof text, "%s%s%0*d%s", v < 0 ? "-" : s->plus ? "+" : s->space ? " " : "",
+    const int n_zero =
+        s->precision > (int64_t)strlen(digits) ? (int)(s->precision - (int64_t)strlen(digits)) : 0;
+    (void)snprintf(text, sizeof text, "%s%s%0*d%s",
+                   v < 0      ? "-"
+                   : s->plus  ? "+"
+                   : s->space ? " "
+                              : "",
                    prefix, n_zero, 0, digits);
     if (n_zero == 0) {
         /* %0*d printed one zero for a width of nothing. */
         (void)snprintf(text, sizeof text, "%s%s%s",
-                       v < 0 ? "-" : s->plus ? "+" : s->space ? " " : "", prefix, digits);
+                       v < 0      ? "-"
+                       : s->plus  ? "+"
+                       : s->space ? " "
+                                  : "",
+                       prefix, digits);
     }
     put_number(cx, out, text, s);
 }
@@ -209,8 +228,8 @@ static void one_conversion(percent *p, jbuf *out)
             (void)bad_format(cx, "format requires a mapping");
             return;
         }
-        const jvalue *found = jinja_dict_get(cx, p->values.u.d,
-                                             jinja_sub(cx, p->format, begin, p->at));
+        const jvalue *found =
+            jinja_dict_get(cx, p->values.u.d, jinja_sub(cx, p->format, begin, p->at));
         if (found == NULL) {
             (void)bad_format(cx, "a key is missing");
             return;
@@ -408,8 +427,8 @@ static size_t put_replacement(jrun *r, jbuf *out, const jstr *format, size_t at,
 {
     jinja *cx = &r->cx;
     const size_t begin = at;
-    while (at < format->len && jinja_cp(format->cp[at]) != '}' &&
-           jinja_cp(format->cp[at]) != '!' && jinja_cp(format->cp[at]) != ':')
+    while (at < format->len && jinja_cp(format->cp[at]) != '}' && jinja_cp(format->cp[at]) != '!' &&
+           jinja_cp(format->cp[at]) != ':')
         at++;
     const jstr name = {.cp = format->cp + begin, .len = at - begin};
     bool repr = false;

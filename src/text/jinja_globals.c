@@ -78,8 +78,7 @@ static jvalue g_raise(jrun *r, const jfunc *fn, const jcall *call)
     size_t n = 0;
     (void)fn;
     if (call->n_args + call->n_named != 1)
-        return jinja_fail(cx, VLM_INVALID_ARGUMENT,
-                          "template: raise_exception takes one argument");
+        return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: raise_exception takes one argument");
     const jvalue what = jinja_str(cx, call->n_args > 0 ? call->args[0] : call->named[0]);
     if (jinja_failed(cx)) return JUNDEF;
     /* A client's text is left out: an error text holds no prompt. */
@@ -142,7 +141,8 @@ static jvalue g_cycler(jrun *r, const jfunc *fn, const jcall *call)
     jinja *cx = &r->cx;
     (void)fn;
     if (call->n_args == 0 || call->n_named > 0)
-        return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: at least one item has to be provided");
+        return jinja_fail(cx, VLM_INVALID_ARGUMENT,
+                          "template: at least one item has to be provided");
     const jvalue state = jinja_list_new(cx, J_LIST, call->n_args + 1);
     for (size_t i = 0; i < call->n_args; i++) (void)jinja_push(cx, state, call->args[i]);
     (void)jinja_push(cx, state, jinja_int(0));

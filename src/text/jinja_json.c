@@ -56,7 +56,8 @@ static void dump_list(const dumper *d, const jlist *l, uint32_t level)
 {
     (void)jinja_buf_ascii(d->cx, d->out, "[", 0);
     for (size_t i = 0; i < l->len && !jinja_failed(d->cx); i++) {
-        if (i > 0) (void)jinja_buf_put(d->cx, d->out, d->item_separator->cp, d->item_separator->len);
+        if (i > 0)
+            (void)jinja_buf_put(d->cx, d->out, d->item_separator->cp, d->item_separator->len);
         new_line(d, level + 1);
         dump(d, l->items[i], level + 1);
     }
@@ -79,8 +80,10 @@ static void dump_key(const dumper *d, jvalue key)
         break;
     }
     default:
-        (void)jinja_fail(d->cx, VLM_INVALID_ARGUMENT, "template: keys must be str, int, float, "
-                         "bool or None, not %s", jinja_type_name(key));
+        (void)jinja_fail(d->cx, VLM_INVALID_ARGUMENT,
+                         "template: keys must be str, int, float, "
+                         "bool or None, not %s",
+                         jinja_type_name(key));
         return;
     }
     (void)jinja_buf_ascii(d->cx, d->out, text, 0);
@@ -108,7 +111,8 @@ static void dump_dict(const dumper *d, const jdict *dict, uint32_t level)
     (void)jinja_buf_ascii(d->cx, d->out, "{", 0);
     for (size_t i = 0; i < dict->len && !jinja_failed(d->cx); i++) {
         const jentry *e = &dict->items[order[i]];
-        if (i > 0) (void)jinja_buf_put(d->cx, d->out, d->item_separator->cp, d->item_separator->len);
+        if (i > 0)
+            (void)jinja_buf_put(d->cx, d->out, d->item_separator->cp, d->item_separator->len);
         new_line(d, level + 1);
         dump_key(d, e->key);
         (void)jinja_buf_put(d->cx, d->out, d->key_separator->cp, d->key_separator->len);
@@ -270,8 +274,7 @@ static void name_reasoning(jinja *cx, jvalue *message)
     /* In {"thinking": r, **message} an existing thinking keeps its value, but comes first. */
     (void)jinja_dict_set(cx, out.u.d, jinja_ascii(cx, "thinking"), value);
     for (size_t i = 0; i < message->u.d->len && !jinja_failed(cx); i++)
-        (void)jinja_dict_set(cx, out.u.d, message->u.d->items[i].key,
-                             message->u.d->items[i].value);
+        (void)jinja_dict_set(cx, out.u.d, message->u.d->items[i].key, message->u.d->items[i].value);
     (void)jinja_dict_set(cx, out.u.d, jinja_ascii(cx, "reasoning_content"), value);
     *message = out;
 }

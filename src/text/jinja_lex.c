@@ -64,7 +64,8 @@ static void count_lines(lexer *lx, size_t begin, size_t end)
     for (size_t i = begin; i < end; i++) lx->line += lx->src[i] == '\n';
 }
 
-/* Length of the whitespace character at s[at..len), 0 if it is none; with at's character decoded. */
+/* Length of the whitespace character at s[at..len), 0 if it is none; with at's character decoded.
+ */
 static size_t space_len(const char *s, size_t at, size_t len)
 {
     if (at >= len) return 0;
@@ -122,8 +123,7 @@ static void after_tag(lexer *lx, char sign, bool trims)
 
 static bool is_name_start(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-           (unsigned char)c >= 0x80;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80;
 }
 
 static bool is_digit(char c)
@@ -210,7 +210,11 @@ static size_t unescape(const char *text, size_t len, uint32_t *cp)
         *cp = (unsigned char)values[found - plain];
         return 1;
     }
-    const size_t n = len == 0 ? 0 : text[0] == 'x' ? 2 : text[0] == 'u' ? 4 : text[0] == 'U' ? 8 : 0;
+    const size_t n = len == 0         ? 0
+                     : text[0] == 'x' ? 2
+                     : text[0] == 'u' ? 4
+                     : text[0] == 'U' ? 8
+                                      : 0;
     if (n > 0 && len > n) {
         const int value = hex_value(text + 1, n);
         if (value >= 0 && value <= 0x10FFFF && !(value >= 0xD800 && value < 0xE000)) {
@@ -365,8 +369,8 @@ static vlm_status lex_raw(lexer *lx, size_t behind_raw, char raw_sign)
 static size_t next_tag(const lexer *lx)
 {
     for (size_t at = lx->pos; at + 1 < lx->len; at++)
-        if (lx->src[at] == '{' && (lx->src[at + 1] == '{' || lx->src[at + 1] == '%' ||
-                                   lx->src[at + 1] == '#'))
+        if (lx->src[at] == '{' &&
+            (lx->src[at + 1] == '{' || lx->src[at + 1] == '%' || lx->src[at + 1] == '#'))
             return at;
     return lx->len;
 }

@@ -1,5 +1,5 @@
-/* jinja_methods.c - methods of strings, dicts, lists and loops.  Methods that change something do not
- * exist here, as in Jinja's immutable sandbox. */
+/* jinja_methods.c - methods of strings, dicts, lists and loops.  Methods that change something do
+ * not exist here, as in Jinja's immutable sandbox. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,8 +162,8 @@ static size_t line_end(const jstr *s, size_t at)
 {
     const uint32_t cp = jinja_cp(s->cp[at]);
     if (cp == '\r' && at + 1 < s->len && jinja_cp(s->cp[at + 1]) == '\n') return 2;
-    return (cp >= 0x0A && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 ||
-                   cp == 0x2028 || cp == 0x2029
+    return (cp >= 0x0A && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 || cp == 0x2028 ||
+                   cp == 0x2029
                ? 1
                : 0;
 }
@@ -302,8 +302,7 @@ static jvalue m_replace(jrun *r, jvalue self, const jcall *call)
     bool given[3];
     int64_t count = -1;
     if (!jinja_bind(cx, "replace", call, names, 3, a, given)) return JUNDEF;
-    if (a[0].type != J_STRING || a[1].type != J_STRING ||
-        (given[2] && !jinja_as_int(a[2], &count)))
+    if (a[0].type != J_STRING || a[1].type != J_STRING || (given[2] && !jinja_as_int(a[2], &count)))
         return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: replace needs two strings");
     return jinja_replace(cx, self.u.s, a[0].u.s, a[1].u.s, count);
 }
@@ -343,8 +342,8 @@ static bool is_letter(uint32_t cp)
 }
 static bool is_alnum(uint32_t cp)
 {
-    return is_letter(cp) || (category(cp) >= UTF8PROC_CATEGORY_ND &&
-                             category(cp) <= UTF8PROC_CATEGORY_NO);
+    return is_letter(cp) ||
+           (category(cp) >= UTF8PROC_CATEGORY_ND && category(cp) <= UTF8PROC_CATEGORY_NO);
 }
 static jvalue m_isdigit(jrun *r, jvalue self, const jcall *call)
 {
@@ -453,8 +452,8 @@ static jvalue partition(jrun *r, jvalue self, const jcall *call, bool last)
     if (!strings(cx, "partition", call, 1, 1, a)) return JUNDEF;
     const jstr *s = self.u.s, *sep = a[0].u.s;
     const jvalue out = jinja_list_new(cx, J_TUPLE, 3);
-    const size_t at = last ? jinja_str_rfind(cx, s, sep, 0, s->len)
-                           : jinja_str_find(cx, s, sep, 0, s->len);
+    const size_t at =
+        last ? jinja_str_rfind(cx, s, sep, 0, s->len) : jinja_str_find(cx, s, sep, 0, s->len);
     const bool found = at != SIZE_MAX;
     const size_t split_begin = found ? at : last ? 0 : s->len;
     const size_t split_end = found ? at + sep->len : last ? 0 : s->len;
@@ -653,7 +652,13 @@ static jvalue macro_attr(jinja *cx, const jmacro *m, const char *name)
     return out;
 }
 
-enum { METHOD_CYCLE = 1000, METHOD_CHANGED, METHOD_CYCLER_NEXT, METHOD_CYCLER_RESET, METHOD_FROMKEYS };
+enum {
+    METHOD_CYCLE = 1000,
+    METHOD_CHANGED,
+    METHOD_CYCLER_NEXT,
+    METHOD_CYCLER_RESET,
+    METHOD_FROMKEYS
+};
 
 static jvalue bound(jinja *cx, jvalue self, const char *name, int id)
 {

@@ -11,8 +11,10 @@ static jvalue no_operator(jinja *cx, const char *op, jvalue a, jvalue b)
         return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: '%s' is undefined",
                           name == NULL ? "value" : name);
     }
-    return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: unsupported operand types for %s: '%s' "
-                      "and '%s'", op, jinja_type_name(a), jinja_type_name(b));
+    return jinja_fail(cx, VLM_INVALID_ARGUMENT,
+                      "template: unsupported operand types for %s: '%s' "
+                      "and '%s'",
+                      op, jinja_type_name(a), jinja_type_name(b));
 }
 
 static jvalue overflow(jinja *cx)
@@ -79,8 +81,7 @@ static jvalue int_arithmetic(jinja *cx, jop op, int64_t x, int64_t y)
     case JOP_SUB: bad = __builtin_sub_overflow(x, y, &out); break;
     case JOP_MUL: bad = __builtin_mul_overflow(x, y, &out); break;
     default: {
-        if (y == 0)
-            return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: division by zero");
+        if (y == 0) return jinja_fail(cx, VLM_INVALID_ARGUMENT, "template: division by zero");
         if (y == -1) { /* the one quotient that overflows */
             bad = __builtin_sub_overflow(0, x, &out);
             if (op == JOP_MOD) return jinja_int(0);
@@ -243,8 +244,7 @@ jvalue jinja_slice(jinja *cx, jvalue object, jvalue start_v, jvalue stop_v, jval
     if (object.type == J_STRING && step == 1)
         return jinja_sub(cx, object.u.s, (size_t)start, (size_t)(stop > start ? stop : start));
     jbuf buf = {0};
-    const jvalue out =
-        object.type == J_STRING ? JUNDEF : jinja_list_new(cx, object.type, 0);
+    const jvalue out = object.type == J_STRING ? JUNDEF : jinja_list_new(cx, object.type, 0);
     for (int64_t i = start; back ? i > stop : i < stop; i += step) {
         if (object.type == J_STRING ? !jinja_buf_put(cx, &buf, object.u.s->cp + i, 1)
                                     : !jinja_push(cx, out, object.u.l->items[i]))
@@ -259,8 +259,7 @@ static jvalue at_index(jinja *cx, jvalue object, int64_t i)
     const int64_t len = jinja_length(cx, object);
     if (i < 0) i += len;
     if (i < 0 || i >= len) return JUNDEF;
-    if (object.type == J_STRING)
-        return jinja_sub(cx, object.u.s, (size_t)i, (size_t)i + 1);
+    if (object.type == J_STRING) return jinja_sub(cx, object.u.s, (size_t)i, (size_t)i + 1);
     if (object.type == J_RANGE) return jinja_int(object.u.r->start + i * object.u.r->step);
     return object.u.l->items[i];
 }
@@ -317,7 +316,8 @@ jvalue jinja_attr(jrun *r, jvalue object, const char *name)
         if (method.type != J_UNDEFINED || jinja_failed(cx)) return method;
     }
     if (object.type == J_DICT) {
-        const jvalue *found = jinja_dict_get(cx, object.u.d, jinja_utf8(cx, vlm_bytes_of(name), false));
+        const jvalue *found =
+            jinja_dict_get(cx, object.u.d, jinja_utf8(cx, vlm_bytes_of(name), false));
         if (found != NULL) return *found;
     }
     return (jvalue){.type = J_UNDEFINED, .u.name = name};

@@ -75,8 +75,7 @@ const char *jinja_parse_intern(parser *p, const char *name)
     jtemplate *t = p->t;
     const char *known = vlm_jinja_name(t, name);
     if (known != NULL) return known;
-    if (!vlm_grow((void **)&t->names, &t->cap_names, t->n_names + 1, NAMES_MAX,
-                  sizeof *t->names))
+    if (!vlm_grow((void **)&t->names, &t->cap_names, t->n_names + 1, NAMES_MAX, sizeof *t->names))
         return jinja_parse_fail(p, "more than %d names", NAMES_MAX);
     t->names[t->n_names++] = name;
     return name;

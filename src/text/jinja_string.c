@@ -33,11 +33,11 @@ static size_t map_upper(uint32_t cp, uint32_t out[3])
     static const struct {
         uint32_t cp, to[3];
     } special[] = {
-        {0xDF, {'S', 'S', 0}},       {0x149, {0x2BC, 'N', 0}},    {0x1F0, {'J', 0x30C, 0}},
-        {0x587, {0x535, 0x552, 0}},  {0xFB00, {'F', 'F', 0}},     {0xFB01, {'F', 'I', 0}},
-        {0xFB02, {'F', 'L', 0}},     {0xFB03, {'F', 'F', 'I'}},   {0xFB04, {'F', 'F', 'L'}},
-        {0xFB05, {'S', 'T', 0}},     {0xFB06, {'S', 'T', 0}},     {0x1E96, {'H', 0x331, 0}},
-        {0x1E97, {'T', 0x308, 0}},   {0x1E98, {'W', 0x30A, 0}},   {0x1E99, {'Y', 0x30A, 0}},
+        {0xDF, {'S', 'S', 0}},          {0x149, {0x2BC, 'N', 0}},       {0x1F0, {'J', 0x30C, 0}},
+        {0x587, {0x535, 0x552, 0}},     {0xFB00, {'F', 'F', 0}},        {0xFB01, {'F', 'I', 0}},
+        {0xFB02, {'F', 'L', 0}},        {0xFB03, {'F', 'F', 'I'}},      {0xFB04, {'F', 'F', 'L'}},
+        {0xFB05, {'S', 'T', 0}},        {0xFB06, {'S', 'T', 0}},        {0x1E96, {'H', 0x331, 0}},
+        {0x1E97, {'T', 0x308, 0}},      {0x1E98, {'W', 0x30A, 0}},      {0x1E99, {'Y', 0x30A, 0}},
         {0x390, {0x399, 0x308, 0x301}}, {0x3B0, {0x3A5, 0x308, 0x301}},
     };
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {
@@ -95,8 +95,7 @@ static void put_title(jinja *cx, jbuf *buf, jchar c)
         (void)jinja_buf_put(cx, buf, out, 2);
         return;
     }
-    const jchar mapped =
-        (uint32_t)utf8proc_totitle((utf8proc_int32_t)cp) | (c & JINJA_MARK);
+    const jchar mapped = (uint32_t)utf8proc_totitle((utf8proc_int32_t)cp) | (c & JINJA_MARK);
     (void)jinja_buf_put(cx, buf, &mapped, 1);
 }
 
@@ -231,13 +230,10 @@ jvalue jinja_pad(jinja *cx, const jstr *s, int64_t width, uint32_t fill, int whe
 {
     if (width > 0 && (uint64_t)width > cx->limits->string_max)
         return jinja_fail(cx, VLM_RESOURCE_EXHAUSTED,
-                          "template: a string of more than %zu characters",
-                          cx->limits->string_max);
+                          "template: a string of more than %zu characters", cx->limits->string_max);
     const size_t total = width > 0 && (size_t)width > s->len ? (size_t)width - s->len : 0;
     /* str.center puts the odd one left when the width is odd. */
-    const size_t left = where < 0   ? 0
-                        : where > 0 ? total
-                                    : total / 2 + (total & (size_t)width & 1);
+    const size_t left = where < 0 ? 0 : where > 0 ? total : total / 2 + (total & (size_t)width & 1);
     jbuf buf = {0};
     for (size_t i = 0; i < left; i++) (void)jinja_buf_put(cx, &buf, &fill, 1);
     (void)jinja_buf_put(cx, &buf, s->cp, s->len);

@@ -6,9 +6,36 @@
 #include "text/jinja_eval.h"
 
 typedef enum test_id {
-    T_DEFINED, T_UNDEFINED, T_NONE, T_STRING, T_NUMBER, T_INTEGER, T_FLOAT, T_BOOLEAN, T_TRUE,
-    T_FALSE, T_MAPPING, T_SEQUENCE, T_ITERABLE, T_CALLABLE, T_ODD, T_EVEN, T_DIVISIBLEBY, T_EQ,
-    T_NE, T_LT, T_LE, T_GT, T_GE, T_IN, T_SAMEAS, T_UPPER, T_LOWER, T_FILTER, T_TEST, T_ESCAPED,
+    T_DEFINED,
+    T_UNDEFINED,
+    T_NONE,
+    T_STRING,
+    T_NUMBER,
+    T_INTEGER,
+    T_FLOAT,
+    T_BOOLEAN,
+    T_TRUE,
+    T_FALSE,
+    T_MAPPING,
+    T_SEQUENCE,
+    T_ITERABLE,
+    T_CALLABLE,
+    T_ODD,
+    T_EVEN,
+    T_DIVISIBLEBY,
+    T_EQ,
+    T_NE,
+    T_LT,
+    T_LE,
+    T_GT,
+    T_GE,
+    T_IN,
+    T_SAMEAS,
+    T_UPPER,
+    T_LOWER,
+    T_FILTER,
+    T_TEST,
+    T_ESCAPED,
 } test_id;
 
 static const struct {
@@ -16,25 +43,44 @@ static const struct {
     test_id id;
     int n_args;
 } tests[] = {
-    {"defined", T_DEFINED, 0},   {"undefined", T_UNDEFINED, 0},
-    {"none", T_NONE, 0},         {"string", T_STRING, 0},
-    {"number", T_NUMBER, 0},     {"integer", T_INTEGER, 0},
-    {"float", T_FLOAT, 0},       {"boolean", T_BOOLEAN, 0},
-    {"true", T_TRUE, 0},         {"false", T_FALSE, 0},
-    {"mapping", T_MAPPING, 0},   {"sequence", T_SEQUENCE, 0},
-    {"iterable", T_ITERABLE, 0}, {"callable", T_CALLABLE, 0},
-    {"odd", T_ODD, 0},           {"even", T_EVEN, 0},
-    {"divisibleby", T_DIVISIBLEBY, 1}, {"eq", T_EQ, 1},
-    {"equalto", T_EQ, 1},        {"==", T_EQ, 1},
-    {"ne", T_NE, 1},             {"!=", T_NE, 1},
-    {"lt", T_LT, 1},             {"lessthan", T_LT, 1},
-    {"<", T_LT, 1},              {"le", T_LE, 1},
-    {"<=", T_LE, 1},             {"gt", T_GT, 1},
-    {"greaterthan", T_GT, 1},    {">", T_GT, 1},
-    {"ge", T_GE, 1},             {">=", T_GE, 1},
-    {"in", T_IN, 1},             {"sameas", T_SAMEAS, 1},
-    {"upper", T_UPPER, 0},       {"lower", T_LOWER, 0},
-    {"filter", T_FILTER, 0},     {"test", T_TEST, 0},
+    {"defined", T_DEFINED, 0},
+    {"undefined", T_UNDEFINED, 0},
+    {"none", T_NONE, 0},
+    {"string", T_STRING, 0},
+    {"number", T_NUMBER, 0},
+    {"integer", T_INTEGER, 0},
+    {"float", T_FLOAT, 0},
+    {"boolean", T_BOOLEAN, 0},
+    {"true", T_TRUE, 0},
+    {"false", T_FALSE, 0},
+    {"mapping", T_MAPPING, 0},
+    {"sequence", T_SEQUENCE, 0},
+    {"iterable", T_ITERABLE, 0},
+    {"callable", T_CALLABLE, 0},
+    {"odd", T_ODD, 0},
+    {"even", T_EVEN, 0},
+    {"divisibleby", T_DIVISIBLEBY, 1},
+    {"eq", T_EQ, 1},
+    {"equalto", T_EQ, 1},
+    {"==", T_EQ, 1},
+    {"ne", T_NE, 1},
+    {"!=", T_NE, 1},
+    {"lt", T_LT, 1},
+    {"lessthan", T_LT, 1},
+    {"<", T_LT, 1},
+    {"le", T_LE, 1},
+    {"<=", T_LE, 1},
+    {"gt", T_GT, 1},
+    {"greaterthan", T_GT, 1},
+    {">", T_GT, 1},
+    {"ge", T_GE, 1},
+    {">=", T_GE, 1},
+    {"in", T_IN, 1},
+    {"sameas", T_SAMEAS, 1},
+    {"upper", T_UPPER, 0},
+    {"lower", T_LOWER, 0},
+    {"filter", T_FILTER, 0},
+    {"test", T_TEST, 0},
     {"escaped", T_ESCAPED, 0},
 };
 
@@ -124,7 +170,9 @@ bool jinja_test_call(jrun *r, int idx, jvalue v, const jcall *call)
                          tests[idx].name, n_args);
         return false;
     }
-    const jvalue arg = call->n_args > 0 ? call->args[0] : call->n_named > 0 ? call->named[0] : JUNDEF;
+    const jvalue arg = call->n_args > 0    ? call->args[0]
+                       : call->n_named > 0 ? call->named[0]
+                                           : JUNDEF;
     switch (tests[idx].id) {
     case T_DEFINED: return v.type != J_UNDEFINED;
     case T_UNDEFINED: return v.type == J_UNDEFINED;

@@ -142,8 +142,8 @@ bool jinja_buf_put(jinja *cx, jbuf *buf, const jchar *cp, size_t len)
 {
     if (jinja_failed(cx)) return false;
     if (len > cx->limits->output_max - buf->len) {
-        (void)jinja_fail(cx, VLM_RESOURCE_EXHAUSTED,
-                         "template: more than %zu characters of output", cx->limits->output_max);
+        (void)jinja_fail(cx, VLM_RESOURCE_EXHAUSTED, "template: more than %zu characters of output",
+                         cx->limits->output_max);
         return false;
     }
     if (!vlm_grow((void **)&buf->cp, &buf->cap, buf->len + len, SIZE_MAX, sizeof *buf->cp)) {
