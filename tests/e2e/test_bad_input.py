@@ -164,9 +164,9 @@ FOREVER = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a * 
 def test_template_that_loops_for_ever(vlmd, tmp_path):
     path = tmp_path / "forever.jinja"
     path.write_text(FOREVER)
-    vlmd("template", path, stdin='{"messages":[]}', timeout=20).failed_with("forever.jinja")
+    vlmd("template", path, stdin='{"messages":[]}', timeout=20).failed_with("template")
     folder = copy_model(DEMO, tmp_path / "m", chat_template__json=None, chat_template__jinja=FOREVER)
-    vlmd("run", folder, "-p", "x", timeout=20).failed_with("chat_template.jinja")
+    vlmd("run", folder, "-p", "x", timeout=20).failed_with("template")
 
 
 @pytest.mark.parametrize("source", [
@@ -189,7 +189,7 @@ def test_hostile_templates(vlmd, tmp_path, source):
     if source.startswith("((("):
         assert r.code == 0 and r.out.decode() == source
     else:
-        r.failed_with("t.jinja")
+        r.failed_with("no" if "raise_exception" in source else "template")
 
 
 @pytest.mark.parametrize("stdin", ["", "{", "[]", "7", "\"x\"", "{\"messages\":[]}{}", "{\"a\":NaN}", "[" * 1000],
