@@ -301,11 +301,13 @@ ABOUT = {"describe": about_describe, "count": about_count, "colour": about_colou
          "where": about_where, "background": about_background}
 
 TALK = {
-    "who": ["who are you?", "What exactly are you?", "Tell me who you are.", "Are you an assistant?", "What's this model?", "are you a real model?"],
-    "can": ["What can you do for me?", "what do you do?", "How can I use you?", "What are you capable of?", "Which things do you recognise?", "What should I ask you?"],
-    "hello": ["hello!", "Hi!!", "hey", "Good day", "Hello demo"],
-    "thanks": ["thanks a lot", "Thank you so much!", "ok thanks"],
-    "bye": ["bye!", "goodbye", "See you soon!"],
+    "who": ["who are you?", "What exactly are you?", "Tell me who you are.", "Are you an assistant?", "What's this model?", "are you a real model?",
+            "Could you introduce yourself?", "who or what are you?", "What model am I using?", "Tell me a bit about yourself", "Are you a computer?"],
+    "can": ["What can you do for me?", "what do you do?", "How can I use you?", "What are you capable of?", "Which things do you recognise?",
+            "What should I ask you?", "What can you help me with?", "tell me your abilities", "Which shapes can you name?", "what can i ask"],
+    "hello": ["hello!", "Hi!!", "hey", "Good day", "Hello demo", "hi there", "Good morning to you!", "Hello, dear model"],
+    "thanks": ["thanks a lot", "Thank you so much!", "ok thanks", "great, thank you", "many thanks"],
+    "bye": ["bye!", "goodbye", "See you soon!", "ok bye", "Good night!"],
 }
 OUTSIDE = [
     "What is the capital of Portugal?", "Who was the first man on the moon?", "Translate 'good morning' into Spanish.", "Write me a short poem.",

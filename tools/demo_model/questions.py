@@ -6,7 +6,7 @@ The questions are a grammar of many phrasings, so that a stranger's words are li
 
 import random
 
-from world import CLAIMED_MAX, COLOUR_NAMES, COUNT_MAX, SHAPES
+from world import COLOUR_NAMES, COUNT_MAX, SHAPES
 
 LISTED_MAX = 3  # with more things than that a description says only how many
 
@@ -331,7 +331,7 @@ def ask(scene, rng, skill=None):
 
 KNOWN = "circles, squares, triangles, stars, hearts and crosses"
 WHO = "I am the small demonstration model built into vlmd, not a general model. I know a few plain shapes and their colours."
-CAN = f"I can name up to {CLAIMED_MAX} plain shapes ({KNOWN}) in a picture and their colours, and count them."
+CAN = f"I can name a few plain shapes ({KNOWN}) in a picture and their colours, and count them."
 LOAD = "To use a real model, give vlmd the folder of a LLaVA model: `vlmd run FOLDER`."
 NO_PICTURE = "I see no picture. Please show me one of a few plain shapes, for example with `-i picture.png`."
 SHOW = "Please show me a picture of a few plain shapes, for example with `-i picture.png`."
