@@ -123,6 +123,11 @@ def all_tokenizers():
             yield f"{behavior} {invert}", tokenizer(plain(), pre_tokenizer=split({"Regex": "b|-"}, behavior, invert))
         yield f"string {behavior}", tokenizer(plain(), pre_tokenizer=split({"String": "a"}, behavior))
         yield f"punctuation {behavior}", tokenizer(plain(), pre_tokenizer={"type": "Punctuation", "behavior": behavior})
+    for pattern in (r"\w+", r"\W", r"[^\s\w]+", r"[\w-]+"):
+        yield f"word {pattern}", tokenizer(plain(), pre_tokenizer=split({"Regex": pattern}, "Removed"))
+    yield "stripped start", tokenizer(fallback(), normalizer={"type": "Strip", "strip_left": True, "strip_right": False},
+                                      pre_tokenizer={"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "first", "split": False})
+    yield "blank tokens", tokenizer(plain(), added_tokens=[added("  ", lstrip=True, rstrip=True), added(" ", lstrip=True), added("<x>", rstrip=True), added("a", rstrip=True)])
     yield "empty matches", tokenizer(plain(), pre_tokenizer=split({"Regex": "b*"}))
     for name in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer"):
         yield name, tokenizer(plain(), pre_tokenizer={"type": name})

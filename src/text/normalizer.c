@@ -117,6 +117,7 @@ static vlm_status replace(const vlm_norm_step *step, vlm_norm_scratch *s, unsign
         bool found;
         VLM_TRY(find_next(step, s, view, &walk, &begin, &end, &found, err));
         if (!found) break;
+        if (begin == 0 && end > 0 && step->put.len == 0) s->lost_start = true;
         VLM_TRY(put_same(s, side, text, user, done, begin, err));
         VLM_TRY(vlm_norm_put(s, side, step->put.data, step->put.len, user,
                              any_user(user, begin, end), err));
@@ -147,7 +148,9 @@ static vlm_status each_char(const vlm_norm_step *step, vlm_norm_scratch *s, unsi
         if (step->kind == VLM_NORM_LOWERCASE) {
             VLM_TRY(put_lowercase(s, side, cp, user, mark, err));
         } else if (step->kind == VLM_NORM_STRIP_ACCENTS) {
-            if (!vlm_unicode_is_mark(cp))
+            if (vlm_unicode_is_mark(cp))
+                s->lost_start = s->lost_start || i == 0;
+            else
                 VLM_TRY(vlm_norm_put(s, side, text.ptr + i, len, user, mark, err));
         } else {
             for (size_t k = i; k < i + len; k++) {
@@ -193,6 +196,7 @@ static vlm_status run_step(const vlm_norm_step *step, vlm_norm_scratch *s, unsig
     case VLM_NORM_BYTE_LEVEL: return each_char(step, s, side, text, user, err);
     case VLM_NORM_STRIP:
         if (step->left) begin = vlm_unicode_leading_space(text);
+        s->lost_start = s->lost_start || begin > 0;
         if (step->right && begin < end)
             end -= vlm_unicode_trailing_space((vlm_bytes){text.ptr + begin, end - begin});
         return put_same(s, side, text, user, begin, end, err);
@@ -218,6 +222,7 @@ vlm_status vlm_normalizer_run(const vlm_normalizer *norm, vlm_norm_scratch *s, v
                               const uint8_t **user, vlm_error *err)
 {
     unsigned side = 0;
+    s->lost_start = false;
     for (size_t i = 0; i < norm->n; i++) {
         const vlm_norm_step *step = &norm->steps[i];
         if (step->kind <= VLM_NORM_NFKD && is_ascii(*text)) continue;

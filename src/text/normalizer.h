@@ -61,6 +61,7 @@ typedef struct vlm_norm_scratch {
     int32_t *sorted;
     size_t cap_sorted;
     vlm_regex_scratch *regex; /* made when first needed */
+    bool lost_start;          /* the text's first character is gone, after vlm_normalizer_run */
 } vlm_norm_scratch;
 void vlm_norm_scratch_init(vlm_norm_scratch *scratch);
 void vlm_norm_scratch_fini(vlm_norm_scratch *scratch);

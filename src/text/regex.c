@@ -37,41 +37,6 @@ struct vlm_regex_scratch {
     uint64_t start_ns;
 };
 
-/* Inside a class Oniguruma's Ruby syntax knows && and nested classes; elsewhere \h is a hexadecimal
- * digit and (?m) lets '.' match a line end.  PCRE2 means other things by all of them. */
-static vlm_status refuse_other_syntax(vlm_bytes p, vlm_error *err)
-{
-    bool in_class = false;
-    for (size_t i = 0; i < p.len; i++) {
-        const char c = p.ptr[i];
-        const char next = i + 1 < p.len ? p.ptr[i + 1] : '\0';
-        const char *what = NULL;
-        if (c == '\\') {
-            if (next == 'h' || next == 'H') what = "\\h";
-            i++;
-        } else if (in_class) {
-            if (c == '&' && next == '&') what = "&& in a class";
-            if (c == '[' && next != ':') what = "a class in a class";
-            if (c == '[' && next == ':') {
-                while (i < p.len && p.ptr[i] != ']') i++;
-            } else if (c == ']') {
-                in_class = false;
-            }
-        } else if (c == '[') {
-            in_class = true;
-            if (next == '^') i++;
-            if (i + 1 < p.len && p.ptr[i + 1] == ']') what = "a class that starts with ]";
-        } else if (c == '(' && next == '?') {
-            for (size_t k = i + 2; k < p.len && strchr("imx-", p.ptr[k]) != NULL && p.ptr[k]; k++)
-                if (p.ptr[k] == 'm') what = "(?m)";
-        }
-        if (what != NULL)
-            return vlm_fail_at(err, VLM_UNIMPLEMENTED, i, "regular expression: %s is not supported",
-                               what);
-    }
-    return VLM_OK;
-}
-
 static vlm_status compile(vlm_bytes pattern, pcre2_compile_context *context, pcre2_code **out,
                           vlm_error *err)
 {
@@ -94,13 +59,8 @@ static vlm_status compile(vlm_bytes pattern, pcre2_compile_context *context, pcr
     return VLM_OK;
 }
 
-vlm_status vlm_regex_new(vlm_bytes pattern, vlm_regex **out, vlm_error *err)
+static vlm_status build(vlm_bytes pattern, vlm_regex **out, vlm_error *err)
 {
-    *out = NULL;
-    if (pattern.len > PATTERN_LEN_MAX)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "regular expression: longer than %d bytes",
-                        PATTERN_LEN_MAX);
-    VLM_TRY(refuse_other_syntax(pattern, err));
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     vlm_regex *regex = calloc(1, sizeof *regex);
     if (context == NULL || regex == NULL) {
@@ -120,6 +80,19 @@ vlm_status vlm_regex_new(vlm_bytes pattern, vlm_regex **out, vlm_error *err)
     return VLM_OK;
 }
 
+vlm_status vlm_regex_new(vlm_bytes pattern, vlm_regex **out, vlm_error *err)
+{
+    *out = NULL;
+    if (pattern.len > PATTERN_LEN_MAX)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "regular expression: longer than %d bytes",
+                        PATTERN_LEN_MAX);
+    vlm_buf text;
+    vlm_buf_init(&text, PATTERN_LEN_MAX * 256);
+    vlm_status status = vlm_regex_translate(pattern, &text, err);
+    if (status == VLM_OK) status = build(vlm_buf_bytes(&text), out, err);
+    vlm_buf_fini(&text);
+    return status;
+}
 void vlm_regex_free(vlm_regex *regex)
 {
     if (regex == NULL) return;

@@ -19,6 +19,9 @@ typedef struct vlm_regex vlm_regex;
 VLM_MUST_USE vlm_status vlm_regex_new(vlm_bytes pattern, vlm_regex **out, vlm_error *err);
 void vlm_regex_free(vlm_regex *regex);
 
+/* regex_syntax.c: append the pattern as PCRE2 has to see it. */
+VLM_MUST_USE vlm_status vlm_regex_translate(vlm_bytes pattern, vlm_buf *out, vlm_error *err);
+
 /* What matching needs for itself; one serves many regexes. */
 typedef struct vlm_regex_scratch vlm_regex_scratch;
 VLM_MUST_USE vlm_status vlm_regex_scratch_new(vlm_regex_scratch **out, vlm_error *err);

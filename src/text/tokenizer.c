@@ -69,7 +69,11 @@ static vlm_status build_tries(vlm_tokenizer *tok, vlm_error *err)
         }
         const uint8_t *user = NULL;
         status = vlm_normalizer_run(&tok->norm, &scratch, &text, &user, err);
-        if (status != VLM_OK || text.len == 0) continue;
+        if (status != VLM_OK) continue;
+        if (text.len == 0) {
+            tok->tokens[token->id].text = (vlm_bytes){.ptr = ""};
+            continue;
+        }
         tok->added.has_normalized = true;
         status = vlm_trie_add(&tok->added.normalized, text, (uint32_t)i, err);
         /* The library writes such a token as the normalizer leaves it. */

@@ -106,7 +106,8 @@ static vlm_status encode_piece(encoder *e, vlm_bytes text, const uint8_t *user, 
         if (piece.token != NULL)
             VLM_TRY(vlm_ids_append(e->out, piece.token->id, err));
         else
-            VLM_TRY(encode_words(e, part, at_start && piece.begin == 0, err));
+            VLM_TRY(
+                encode_words(e, part, at_start && piece.begin == 0 && !e->norm.lost_start, err));
     }
     return VLM_OK;
 }
