@@ -370,9 +370,8 @@ vlm_status vlm_bpe_encode(const vlm_bpe *bpe, vlm_bpe_scratch *scratch, vlm_byte
         if (id != VLM_VOCAB_NONE) return vlm_ids_append(out, id, err);
     }
     scratch->n_ids = 0;
-    if (scratch->cap_ids < word.len &&
-        !vlm_grow((void **)&scratch->ids, &scratch->cap_ids, word.len, SIZE_MAX,
-                  sizeof *scratch->ids))
+    if (scratch->cap_ids < word.len && !vlm_grow((void **)&scratch->ids, &scratch->cap_ids,
+                                                 word.len, SIZE_MAX, sizeof *scratch->ids))
         return vlm_fail_memory(err, "symbols of a word");
     if (as_bytes)
         VLM_TRY(put_bytes(bpe, scratch, word, err));
