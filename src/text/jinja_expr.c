@@ -27,7 +27,7 @@ static bool add_item(parser *p, items *list, const jexpr *e)
 {
     if (p->status == VLM_OK &&
         !vlm_grow((void **)&list->data, &list->cap, list->len + 1, ITEMS_MAX, sizeof *list->data))
-        (void)jinja_parse_fail(p, "more than %d items", ITEMS_MAX);
+        (void)jinja_parse_no_room(p, list->len >= ITEMS_MAX, "items");
     if (p->status != VLM_OK) return false;
     list->data[list->len++] = e;
     return true;
@@ -179,7 +179,7 @@ void jinja_parse_args(parser *p, jexpr *call)
         named |= arg.name != NULL || arg.stars == 2;
         arg.value = jinja_parse_expr(p, false);
         if (p->status == VLM_OK && !vlm_grow((void **)&args, &cap, n + 1, ITEMS_MAX, sizeof *args))
-            (void)jinja_parse_fail(p, "too many arguments");
+            (void)jinja_parse_no_room(p, n >= ITEMS_MAX, "arguments");
         if (p->status != VLM_OK) break;
         args[n++] = arg;
         if (!jinja_parse_accept(p, ",")) break;

@@ -20,6 +20,13 @@ void *jinja_parse_fail(parser *p, const char *fmt, ...)
     return NULL;
 }
 
+void *jinja_parse_no_room(parser *p, bool at_limit, const char *what)
+{
+    if (at_limit) return jinja_parse_fail(p, "too many %s", what);
+    if (p->status == VLM_OK) p->status = vlm_fail_memory(p->err, "template");
+    return NULL;
+}
+
 bool jinja_parse_enter(parser *p)
 {
     if (p->status != VLM_OK) return false;
@@ -76,7 +83,7 @@ const char *jinja_parse_intern(parser *p, const char *name)
     const char *known = vlm_jinja_name(t, name);
     if (known != NULL) return known;
     if (!vlm_grow((void **)&t->names, &t->cap_names, t->n_names + 1, NAMES_MAX, sizeof *t->names))
-        return jinja_parse_fail(p, "more than %d names", NAMES_MAX);
+        return jinja_parse_no_room(p, t->n_names >= NAMES_MAX, "names");
     t->names[t->n_names++] = name;
     return name;
 }

@@ -18,6 +18,8 @@ typedef struct parser {
 
 /* Keep the first error; returns NULL. */
 void *jinja_parse_fail(parser *p, const char *fmt, ...) VLM_PRINTF(2, 3);
+/* A list that could not grow: at its limit, or out of memory.  Returns NULL. */
+void *jinja_parse_no_room(parser *p, bool at_limit, const char *what);
 bool jinja_parse_enter(parser *p);
 void *jinja_parse_alloc(parser *p, size_t n, size_t size);
 bool jinja_tok_is_op(const jtok *tok, const char *op);
