@@ -251,7 +251,6 @@ static jvalue f_indent(jrun *r, jvalue v, const jcall *call)
         const bool blank = i == s->len || jinja_cp(s->cp[i]) == '\n';
         if (begins && (first ? jinja_truth(a[1]) && i <= s->len : !blank || jinja_truth(a[2])))
             (void)jinja_buf_put(cx, &buf, margin.u.s->cp, margin.u.s->len);
-        begins = false;
         if (i == s->len) break;
         (void)jinja_buf_put(cx, &buf, s->cp + i, 1);
         begins = jinja_cp(s->cp[i]) == '\n';

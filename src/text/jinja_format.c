@@ -338,7 +338,10 @@ static bool parse_spec(jinja *cx, const jstr *text, spec *s)
         for (at++; CP(at) >= '0' && CP(at) <= '9' && s->precision <= PRECISION_MAX; at++)
             s->precision = s->precision * 10 + (int64_t)(CP(at) - '0');
     }
-    if (CP(at) != 0 && CP(at) < 0x80) s->type = (char)CP(at++);
+    if (CP(at) != 0 && CP(at) < 0x80) {
+        s->type = (char)CP(at);
+        at++;
+    }
     if (at == text->len && s->width <= WIDTH_MAX && s->precision <= PRECISION_MAX) return true;
 #undef CP
 #undef IS_ALIGN
