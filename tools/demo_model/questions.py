@@ -352,7 +352,7 @@ TALK = [
            "What can you recognise?", "What can I do here?", "What are your limits?", "What can you tell me?", "What can you answer?", "Tell me what you can do.", "Say what you can do.",
            "What do you know about?", "Which questions can you answer?", "What kind of questions can I ask?", "What should I show you?",
            "What things do you know?", "What are you for?", "How does this work?", "What is it that you can do?", "Show me what you can do.",
-           "What pictures do you understand?", "Which pictures can you describe?", "What are your abilities?", 
+           "What pictures do you understand?", "Which pictures can you describe?", "What are your abilities?",
            "What do you recognise?", "Can you help me?", "I need help.", "How should I use you?"]),
     (LOAD, ["How do I load a real model?", "How do I use another model?", "How can I run LLaVA?", "Load a bigger model.",
             "How do I get a better model?", "Where can I get a real model?", "How do I use a bigger model?", "How do I load LLaVA?",
