@@ -3,7 +3,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/utf8.h"
 #include "cli/answer.h"
 #include "cli/chat_loop.h"
@@ -64,15 +66,30 @@ static vlm_status ask_stdin(vlm_engine *engine, const vlm_options *opt, vlm_erro
     return status;
 }
 
+static void log_ready(vlm_engine *engine, uint64_t start_ns)
+{
+    vlm_engine_info info;
+    engine->ops->info(engine, &info);
+    vlm_log(
+        VLM_LOG_INFO,
+        "ready in %.3f s: %s, %.1f MB of weights, context %u, %u threads on %s (%s), chat template "
+        "from %s",
+        vlm_clock_seconds(start_ns, vlm_clock_ns()), info.model_type,
+        (double)info.weight_bytes * 1e-6, info.n_ctx, info.n_threads, info.device, info.cpu_level,
+        info.chat_template);
+}
+
 int vlm_cmd_run(const vlm_options *opt)
 {
     vlm_error err;
     vlm_folder *folder = NULL;
     vlm_engine *engine = NULL;
     const vlm_engine_options options = vlm_cli_engine_options(opt);
+    const uint64_t start_ns = vlm_clock_ns();
     vlm_status status = vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, &folder, &err);
     if (status == VLM_OK) status = vlm_engine_open(folder, &options, &engine, &err);
     if (status == VLM_OK) {
+        log_ready(engine, start_ns);
         if (opt->prompt != NULL) {
             vlm_cli_catch_interrupt();
             status = ask_once(engine, opt, vlm_bytes_of(opt->prompt), &err);

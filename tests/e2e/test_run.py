@@ -105,6 +105,13 @@ def test_timings_go_to_stderr(vlmd, red_circle):
     assert r.out == ask(vlmd, "demo", "-i", red_circle, *QUESTION)
 
 
+def test_info_lines(vlmd):
+    r = vlmd("run", "demo", "-p", "Hello", "-n", "1", "--log-level", "info")
+    assert r.code == 0, r
+    assert re.fullmatch(rb"vlmd: ready in \d+\.\d+ s: llava, 7\.5 MB of weights, context 1024, \d+ threads on cpu \(\w+\), "
+                        rb"chat template from [\w. -]+\n", r.err), r
+
+
 def test_text_arrives_while_it_is_written(vlmd):
     p = subprocess.Popen([vlmd.program, "run", "demo", "-p", "Hello", "--ignore-eos", "-n", "400", "--temperature", "1"],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=clean_environment())
