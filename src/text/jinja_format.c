@@ -29,6 +29,8 @@ static void put_padded(jinja *cx, jbuf *out, const jchar *cp, size_t len, const 
     const size_t width = s->width > 0 ? (size_t)s->width : 0;
     const size_t total = width > len ? width - len : 0;
     const jchar fill = s->fill;
+    static const jchar none[1] = {0};
+    if (len == 0) cp = none; /* an empty buffer has no address to count from */
     const char align = s->align != 0 ? s->align : is_number ? '>' : '<';
     size_t before = align == '<' ? 0 : align == '^' ? total / 2 : total;
     size_t sign = 0;

@@ -287,9 +287,11 @@ jvalue jinja_item(jrun *r, jvalue object, jvalue key)
             name[n] = c < 0x80 ? (char)c : '?';
         }
         name[n] = '\0';
-        if (name[0] != '_' && object.type != J_DICT && object.type != J_NAMESPACE)
-            return jinja_method(r, object, name);
-        if (name[0] != '_' && object.type == J_DICT) return jinja_method(r, object, name);
+        if (name[0] != '_' && object.type != J_NAMESPACE) {
+            /* An undefined value would point to this buffer. */
+            const jvalue method = jinja_method(r, object, name);
+            return method.type == J_UNDEFINED ? JUNDEF : method;
+        }
         if (object.type == J_NAMESPACE) {
             const jvalue *found = jinja_dict_get(cx, object.u.d, key);
             if (found != NULL) return *found;
