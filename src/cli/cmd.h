@@ -10,7 +10,8 @@
 #include "base/status.h"
 #include "cli/options.h"
 
-enum { VLM_EXIT_DONE = 0, VLM_EXIT_FAILED = 1, VLM_EXIT_USAGE = 2 };
+/* INTERRUPTED is 128 + SIGINT, as shells say it: an answer that Ctrl-C cut short. */
+enum { VLM_EXIT_DONE = 0, VLM_EXIT_FAILED = 1, VLM_EXIT_USAGE = 2, VLM_EXIT_INTERRUPTED = 130 };
 
 /* Returns VLM_EXIT_*. */
 typedef int vlm_cmd_fn(const vlm_options *opt);

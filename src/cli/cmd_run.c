@@ -18,13 +18,12 @@ enum { STDIN_LEN_MAX = 64 << 20 };
 
 /* Ask once, with the pictures and the prompt of the options. */
 static vlm_status ask_once(vlm_engine *engine, const vlm_options *opt, vlm_bytes text,
-                           vlm_error *err)
+                           bool *cancelled, vlm_error *err)
 {
     vlm_image images[VLM_OPTION_LIST_MAX];
     vlm_part parts[VLM_OPTION_LIST_MAX + 1];
     vlm_bytes stop[VLM_OPTION_LIST_MAX];
     vlm_engine_info info;
-    bool cancelled;
     const size_t n_images = opt->image.n;
     if (!vlm_utf8_valid(text.ptr, text.len))
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "prompt: not UTF-8 at byte %zu",
@@ -49,19 +48,20 @@ static vlm_status ask_once(vlm_engine *engine, const vlm_options *opt, vlm_bytes
             (vlm_request){.raw_prompt = &text, .raw_images = images, .n_raw_images = n_images};
     engine->ops->info(engine, &info);
     vlm_cli_fill_request(&request, opt, &info, stop);
-    const vlm_status status = vlm_cli_answer(engine, &request, opt->timings, NULL, &cancelled, err);
+    const vlm_status status = vlm_cli_answer(engine, &request, opt->timings, NULL, cancelled, err);
     for (size_t i = 0; i < n_images; i++) vlm_image_fini(&images[i]);
     return status;
 }
 
 /* The prompt of a pipe: all of it, but for one line end. */
-static vlm_status ask_stdin(vlm_engine *engine, const vlm_options *opt, vlm_error *err)
+static vlm_status ask_stdin(vlm_engine *engine, const vlm_options *opt, bool *cancelled,
+                            vlm_error *err)
 {
     vlm_buf text;
     VLM_TRY(vlm_fd_read(STDIN_FILENO, "standard input", STDIN_LEN_MAX, &text, err));
     vlm_bytes bytes = vlm_buf_bytes(&text);
     if (bytes.len > 0 && bytes.ptr[bytes.len - 1] == '\n') bytes.len--;
-    const vlm_status status = ask_once(engine, opt, bytes, err);
+    const vlm_status status = ask_once(engine, opt, bytes, cancelled, err);
     vlm_buf_fini(&text);
     return status;
 }
@@ -84,6 +84,7 @@ int vlm_cmd_run(const vlm_options *opt)
     vlm_error err;
     vlm_folder *folder = NULL;
     vlm_engine *engine = NULL;
+    bool cancelled = false;
     const vlm_engine_options options = vlm_cli_engine_options(opt);
     const uint64_t start_ns = vlm_clock_ns();
     vlm_status status = vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, &folder, &err);
@@ -92,15 +93,16 @@ int vlm_cmd_run(const vlm_options *opt)
         log_ready(engine, start_ns);
         if (opt->prompt != NULL) {
             vlm_cli_catch_interrupt();
-            status = ask_once(engine, opt, vlm_bytes_of(opt->prompt), &err);
+            status = ask_once(engine, opt, vlm_bytes_of(opt->prompt), &cancelled, &err);
         } else if (isatty(STDIN_FILENO) == 1) {
             status = vlm_cli_chat_loop(engine, opt, &err);
         } else {
             vlm_cli_catch_interrupt();
-            status = ask_stdin(engine, opt, &err);
+            status = ask_stdin(engine, opt, &cancelled, &err);
         }
     }
     if (engine != NULL) engine->ops->close(engine);
     vlm_folder_close(folder);
-    return status == VLM_OK ? VLM_EXIT_DONE : vlm_cli_fail(&err);
+    if (status != VLM_OK) return vlm_cli_fail(&err);
+    return cancelled ? VLM_EXIT_INTERRUPTED : VLM_EXIT_DONE;
 }

@@ -33,6 +33,23 @@ static vlm_status find_family(const char *model_type, const vlm_family **out, vl
                     model_type);
 }
 
+/* Transformers 5 keeps it as image_processor in processor_config.json, which wins; before that it
+ * is a file of its own.  NULL when the folder has neither. */
+static vlm_status find_preproc(vlm_folder *folder, const vlm_json **out, const char **file,
+                               vlm_error *err)
+{
+    *out = NULL;
+    *file = "processor_config.json";
+    if (vlm_folder_has(folder, *file)) {
+        const vlm_json *processor;
+        VLM_TRY(vlm_folder_json(folder, *file, &processor, err));
+        *out = vlm_json_get(processor, "image_processor");
+        if (*out != NULL) return VLM_OK;
+    }
+    *file = "preprocessor_config.json";
+    return vlm_folder_has(folder, *file) ? vlm_folder_json(folder, *file, out, err) : VLM_OK;
+}
+
 static vlm_status read_configs(vlm_model *m, vlm_folder *folder, vlm_error *err)
 {
     const vlm_json *config = NULL, *generation = NULL, *preproc = NULL;
@@ -41,16 +58,16 @@ static vlm_status read_configs(vlm_model *m, vlm_folder *folder, vlm_error *err)
         VLM_TRY(vlm_folder_json(folder, "generation_config.json", &generation, err));
     VLM_TRY(vlm_config_parse(config, generation, &m->config, err));
 
-    if (vlm_folder_has(folder, "preprocessor_config.json"))
-        VLM_TRY(vlm_folder_json(folder, "preprocessor_config.json", &preproc, err));
+    const char *preproc_file;
+    VLM_TRY(find_preproc(folder, &preproc, &preproc_file, err));
     const uint32_t side = m->config.vision.image_size;
     const vlm_status status = vlm_preproc_parse(preproc, side, &m->preproc, err);
-    if (status != VLM_OK) return vlm_fail_prefix(err, status, "preprocessor_config.json");
+    if (status != VLM_OK) return vlm_fail_prefix(err, status, "%s", preproc_file);
     if (m->preproc.out_width != side || m->preproc.out_height != side)
         return vlm_fail(err, VLM_INVALID_ARGUMENT,
-                        "preprocessor_config.json: makes pictures of %ux%u, but config.json's "
+                        "%s: makes pictures of %ux%u, but config.json's "
                         "vision_config.image_size is %u",
-                        m->preproc.out_width, m->preproc.out_height, side);
+                        preproc_file, m->preproc.out_width, m->preproc.out_height, side);
     return VLM_OK;
 }
 
