@@ -18,7 +18,8 @@ from evaluate import Answerer, Question
 
 HELD_OUT, OTHER = 0.95, 0.90
 SKILLS = {
-    "describe": "say what is in the picture: from left to right", "shape": "name a shape",
+    "describe": "say what is in a picture of one or two shapes, from left to right",
+    "describe three": "say what is in a picture of three shapes, all of them right at once", "shape": "name a shape",
     "colour": "name a shape's colour", "count": "count the shapes: all, of one kind, of one colour, or both",
     "exists": "say whether there is such a shape", "background": "name the background's colour",
     "where": "say in which of nine parts of the picture a shape is", "second turn": "answer a second question about the picture",

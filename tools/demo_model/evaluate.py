@@ -30,6 +30,7 @@ import world
 
 SEED = 777_000_001  # used by no training or validation pool
 
+DESCRIBED = {"describe": (1, 2), "describe three": (3,)}  # how many things the scenes of these skills have
 Question = collections.namedtuple("Question", "set skill image turns want")
 
 
@@ -97,7 +98,7 @@ def program_answers(asked, vlmd, folder):
 
 def right(q, got):
     """Whether `got` says what is wanted."""
-    if q.skill != "describe":
+    if q.skill not in DESCRIBED:
         return got == q.want
 
     def things(text):
@@ -114,12 +115,14 @@ def gather(name, skills, draw, ask, per_skill, rng):
         image, scene = draw(rng)
         seen.append((image, scene))
         for skill in rng.sample([k for k, n in left.items() if n], min(3, sum(n > 0 for n in left.values()))):
-            found = ask(scene, rng, skill)
+            if skill in DESCRIBED and len(scene["objects"]) not in DESCRIBED[skill]:
+                continue
+            found = ask(scene, rng, "describe" if skill in DESCRIBED else skill)
             if found:
                 made.append(Question(name, skill, image, [found[0]], found[1]))
                 left[skill] -= 1
     turns = [k for k in skills if k in ("count", "colour", "shape", "exists", "background")]
-    while left.get("second turn", 0) < per_skill:
+    while turns and left.get("second turn", 0) < per_skill:
         image, scene = rng.choice(seen)
         first, second = ask(scene, rng, rng.choice(turns)), ask(scene, rng, rng.choice(turns))
         if first and second:
@@ -128,7 +131,7 @@ def gather(name, skills, draw, ask, per_skill, rng):
     return made
 
 
-def held_out(per_skill, most):
+def held_out(per_skill, most, only=None):
     rng = random.Random(SEED)
 
     def draw(rng):
@@ -139,8 +142,8 @@ def held_out(per_skill, most):
         found = questions.ask(scene, rng, skill)
         return found and found[1:]
 
-    made = gather("held out", list(questions.SKILLS), draw, ask, per_skill, rng)
-    left = {"talk": per_skill, "outside": per_skill}
+    made = gather("held out", only or [*questions.SKILLS, "describe three"], draw, ask, per_skill, rng)
+    left = {} if only else {"talk": per_skill, "outside": per_skill}
     while any(left.values()):
         kind, question, answer = questions.small_talk(rng)
         kind = "outside" if kind == "unknown" else kind
@@ -151,10 +154,12 @@ def held_out(per_skill, most):
     return made
 
 
-def other(per_skill, most):
+def other(per_skill, most, only=None):
     rng = random.Random(SEED + 1)
-    skills = [k for k in other_scenes.ABOUT if k in questions.SKILLS]
+    skills = only or [k for k in other_scenes.ABOUT if k in questions.SKILLS] + ["describe three"]
     made = gather("other", skills, lambda rng: other_scenes.picture(rng, most), other_scenes.ask, per_skill, rng)
+    if only:
+        return made
     answers = {"who": questions.WHO, "can": questions.CAN, "hello": "Hello! " + questions.SHOW, "thanks": "You are welcome.", "bye": "Goodbye!"}
     pictures = [q.image for q in made[:20]]
     for key, asked in other_scenes.TALK.items():
@@ -186,6 +191,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default="../../models/demo")
     parser.add_argument("--per-skill", type=int, default=100)
+    parser.add_argument("--skills", help="only these, with commas between")
     parser.add_argument("--most", type=int, default=world.CLAIMED_MAX, help="things in a picture, at most 4")
     parser.add_argument("--show", type=int, default=0, help="wrong answers to print of each skill")
     parser.add_argument("--batch", type=int, default=32)
@@ -194,7 +200,8 @@ def main():
     parser.add_argument("--table", help="where to write the figures as JSON")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    asked = held_out(args.per_skill, args.most) + other(args.per_skill, args.most)
+    only = args.skills.split(",") if args.skills else None
+    asked = held_out(args.per_skill, args.most, only) + other(args.per_skill, args.most, only)
     began = time.time()
     got = Answerer(args.folder).all_answers(asked, args.batch)
     print(f"{len(asked) / (time.time() - began):.1f} answers/s")
