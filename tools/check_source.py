@@ -40,7 +40,7 @@ BANNED_IN_SRC = {
     "putchar": "loses write errors: vlm_cli_write",
 }
 MAY_EXIT = {"src/cli/main.c"}
-LINES_MAX = 620
+LINES_MAX = 640  # "about 600"
 # What only the machine of one developer knows.
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX)\b|/(home|root|work)/|\b(deb|security)\.debian\.org\b|\bpypi\.org\b")
 LEFTOVERS_MAY = {"tools/check_source.py"}
