@@ -14,7 +14,22 @@ static vlm_status optional_bytes(vlm_folder *folder, const char *name, vlm_bytes
 {
     *out = (vlm_bytes){0};
     if (!vlm_folder_has(folder, name)) return VLM_OK;
-    return vlm_folder_bytes(folder, name, out, err);
+    VLM_TRY(vlm_folder_bytes(folder, name, out, err));
+    /* An empty file is there all the same: its reader says what is wrong with it. */
+    if (out->ptr == NULL) out->ptr = "";
+    return VLM_OK;
+}
+
+/* The folder's only *.tiktoken, whatever its name. */
+static vlm_status tiktoken_bytes(vlm_folder *folder, vlm_bytes *out, vlm_error *err)
+{
+    char **names;
+    size_t n;
+    *out = (vlm_bytes){0};
+    VLM_TRY(vlm_folder_names(folder, ".tiktoken", &names, &n, err));
+    const vlm_status status = n == 1 ? optional_bytes(folder, names[0], out, err) : VLM_OK;
+    vlm_folder_names_free(names, n);
+    return status;
 }
 
 vlm_status vlm_prepare_load_tokenizer(vlm_folder *folder, vlm_tokenizer **out, vlm_error *err)
@@ -27,7 +42,7 @@ vlm_status vlm_prepare_load_tokenizer(vlm_folder *folder, vlm_tokenizer **out, v
     VLM_TRY(optional_bytes(folder, "special_tokens_map.json", &files.special_tokens_map, err));
     VLM_TRY(optional_bytes(folder, "added_tokens.json", &files.added_tokens, err));
     VLM_TRY(optional_bytes(folder, "tekken.json", &files.tekken_json, err));
-    VLM_TRY(optional_bytes(folder, "tokenizer.tiktoken", &files.tiktoken, err));
+    VLM_TRY(tiktoken_bytes(folder, &files.tiktoken, err));
     return vlm_tokenizer_new(&files, out, err);
 }
 
