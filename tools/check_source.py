@@ -17,7 +17,11 @@ ROOMS = {
     "model": {"base", "image", "text", "tensor"},
     "engine": {"base", "image", "text", "tensor", "model"},
     "hub": {"base"},
-    "cli": {"base", "hub", "image", "text", "tensor", "model", "engine"},
+    "net": {"base"},
+    "rpc": {"base", "net"},
+    "worker": {"base", "image", "engine", "net", "rpc"},
+    "gateway": {"base", "net", "rpc"},
+    "cli": {"base", "hub", "image", "text", "tensor", "model", "engine", "net", "rpc", "worker", "gateway"},
 }
 # A library is known to one room (or one file) alone.
 LIBRARIES = {

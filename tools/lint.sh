@@ -31,7 +31,7 @@ check_format() {
 
 # Each header in a file of its own, with every warning.
 check_headers() {
-    named '^src/.*\.h$' | xargs -P 2 -I{} gcc -std=c17 -D_GNU_SOURCE -Isrc -Wall -Wextra -Wpedantic \
+    named '^src/.*\.h$' | xargs -P 2 -I{} gcc -std=c17 -D_GNU_SOURCE -Isrc -isystem build/proto -Wall -Wextra -Wpedantic \
         -Wconversion -Werror -fsyntax-only -x c {}
 }
 
