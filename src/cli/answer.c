@@ -118,7 +118,7 @@ vlm_status vlm_cli_answer(vlm_engine *engine, const vlm_request *request, bool t
     waiting w;
     vlm_event event;
     *cancelled = false;
-    VLM_TRY(engine->ops->submit(engine, request, &id, err));
+    VLM_TRY(vlm_engine_submit(engine, request, &id, err));
     vlm_progress_start(&w.pictures, "pictures", VLM_PROGRESS_ITEMS, "");
     vlm_progress_start(&w.prompt, "prompt", VLM_PROGRESS_ITEMS, "tokens");
     (void)vlm_cli_interrupted();
@@ -127,6 +127,7 @@ vlm_status vlm_cli_answer(vlm_engine *engine, const vlm_request *request, bool t
         show_waiting(engine, &w);
         (void)engine->ops->step(engine);
         while (engine->ops->next_event(engine, &event)) {
+            if (event.type == VLM_EVENT_STARTED) continue;
             clear_waiting(&w);
             vlm_status status = VLM_OK;
             if (event.type == VLM_EVENT_ERROR) {

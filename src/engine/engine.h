@@ -2,7 +2,8 @@
  * It takes pixels, never files: a decoder that dies on a hostile picture takes no model with it.
  * Not: HTTP, gRPC, image formats; nor threads of its own: somebody calls step.
  * Ownership: submit copies what it keeps; events live until the next call of next_event.
- * Threads: submit, cancel, step and next_event from one thread at a time. */
+ * Threads: prepare, tokenize and detokenize from any; everything else from one at a time, the step
+ * thread. */
 #ifndef VLM_ENGINE_ENGINE_H
 #define VLM_ENGINE_ENGINE_H
 
@@ -18,7 +19,12 @@
 #include "model/folder.h"
 #include "model/weights.h"
 
-enum { VLM_REQUEST_IMAGES_MAX = 16, VLM_REQUEST_CHOICES_MAX = 8, VLM_REQUEST_MESSAGES_MAX = 4096 };
+enum {
+    VLM_REQUEST_IMAGES_MAX = 16,
+    VLM_REQUEST_CHOICES_MAX = 8,
+    VLM_REQUEST_MESSAGES_MAX = 4096,
+    VLM_REQUEST_TOP_LOGPROBS_MAX = 20,
+};
 
 /* A piece of a message: a picture if image is not NULL, else text (UTF-8). */
 typedef struct vlm_part {
@@ -46,10 +52,19 @@ typedef struct vlm_request {
     const vlm_bytes *stop; /* [n_stop] texts that end the answer and are not part of it */
     size_t n_stop;
     bool ignore_eos;
+    bool logprobs;
+    uint32_t n_top_logprobs; /* the likeliest tokens beside the one drawn, with logprobs */
 } vlm_request;
 
+/* A request that has been checked, rendered and tokenized and whose pictures are pixels: all that
+ * needs no device.  Of the engine that made it. */
+typedef struct vlm_job vlm_job;
+
 typedef enum vlm_event_type {
-    VLM_EVENT_TEXT, /* more of a choice's answer */
+    VLM_EVENT_STARTED, /* the request has left the queue */
+    /* Each token drawn but one that ends the sequence, and at most once per choice the text that
+     * was held back at its end. */
+    VLM_EVENT_TEXT,
     VLM_EVENT_DONE, /* a choice has ended; after the last choice's the request is gone */
     VLM_EVENT_ERROR /* the request has failed and is gone */
 } vlm_event_type;
@@ -65,17 +80,33 @@ typedef struct vlm_timings {
     double queue_s, image_s, prefill_s, decode_s;
 } vlm_timings;
 
+typedef struct vlm_top_logprob {
+    uint32_t id;
+    float logprob;
+    vlm_bytes bytes;
+} vlm_top_logprob;
+
+/* Logarithms of the probabilities that the logits say, before any sampling parameter. */
+typedef struct vlm_token_logprob {
+    float logprob;
+    vlm_bytes bytes;            /* the token's own, perhaps not whole code points */
+    const vlm_top_logprob *top; /* [n_top], likeliest first */
+    uint32_t n_top;
+} vlm_token_logprob;
+
 typedef struct vlm_event {
     vlm_event_type type;
     uint64_t request_id;
     uint32_t choice;
-    vlm_bytes text;      /* TEXT: whole code points */
-    uint32_t token_id;   /* TEXT: the token whose arrival released the text */
-    vlm_finish finish;   /* DONE */
-    bool last;           /* DONE: no choice is left */
-    vlm_usage usage;     /* DONE */
-    vlm_timings timings; /* DONE */
-    vlm_error error;     /* ERROR */
+    vlm_bytes text;                   /* TEXT: whole code points, perhaps none */
+    bool has_token;                   /* TEXT: false for what was held back */
+    uint32_t token_id;                /* TEXT with a token */
+    const vlm_token_logprob *logprob; /* TEXT with a token, NULL unless asked for */
+    vlm_finish finish;                /* DONE */
+    bool last;                        /* DONE: no choice is left */
+    vlm_usage usage;                  /* STARTED, DONE */
+    vlm_timings timings;              /* DONE */
+    vlm_error error;                  /* ERROR */
 } vlm_event;
 
 typedef struct vlm_engine_info {
@@ -92,16 +123,29 @@ typedef struct vlm_engine_progress {
     uint32_t n_prompt_done, n_prompt; /* tokens in the cache, of */
 } vlm_engine_progress;
 
+typedef struct vlm_engine_stats {
+    uint32_t n_running, n_waiting;            /* requests */
+    double kv_usage;                          /* of the key/value cache, 0 to 1 */
+    uint64_t n_prefix_queries, n_prefix_hits; /* tokens */
+    uint64_t n_image_queries, n_image_hits;   /* pictures */
+} vlm_engine_stats;
+
 typedef struct vlm_engine vlm_engine;
 
 typedef struct vlm_engine_ops {
     void (*close)(vlm_engine *e);
 
-    /* Check and prepare a request: template, tokens, pixels.  Its id is never reused.
+    /* Check and prepare a request: template, tokens, pixels.  Any thread, any number at a time.
      * INVALID_ARGUMENT names the parameter; OUT_OF_RANGE when the prompt is longer than the
-     * context; RESOURCE_EXHAUSTED when too many wait or memory is short. */
-    VLM_MUST_USE vlm_status (*submit)(vlm_engine *e, const vlm_request *request, uint64_t *id,
-                                      vlm_error *err);
+     * context; RESOURCE_EXHAUSTED when memory is short. */
+    VLM_MUST_USE vlm_status (*prepare)(vlm_engine *e, const vlm_request *request, vlm_job **out,
+                                       vlm_error *err);
+    /* Of a job that was not submitted.  Legal on NULL. */
+    void (*job_free)(vlm_engine *e, vlm_job *job);
+
+    /* Takes the job over on success.  The id is never used again.  RESOURCE_EXHAUSTED when too many
+     * wait. */
+    VLM_MUST_USE vlm_status (*submit)(vlm_engine *e, vlm_job *job, uint64_t *id, vlm_error *err);
     /* The request ends at the next step, with DONE/CANCELLED for what was running.  An unknown id
      * is ignored. */
     void (*cancel)(vlm_engine *e, uint64_t id);
@@ -110,6 +154,14 @@ typedef struct vlm_engine_ops {
      * events wait to be fetched.  False when there is nothing to do. */
     bool (*step)(vlm_engine *e);
 
+    /* When step has returned false: the time (vlm_clock_ns) at which there will be work again by
+     * itself; UINT64_MAX: not before a submit. */
+    uint64_t (*wake_ns)(const vlm_engine *e);
+
+    /* NULL when the engine does not need it.  While paused a request makes no events: its reader is
+     * slow. */
+    void (*pause)(vlm_engine *e, uint64_t id, bool paused);
+
     /* How far the request being computed is; all zero when there is none. */
     void (*progress)(const vlm_engine *e, vlm_engine_progress *out);
 
@@ -117,11 +169,22 @@ typedef struct vlm_engine_ops {
     bool (*next_event)(vlm_engine *e, vlm_event *out);
 
     void (*info)(const vlm_engine *e, vlm_engine_info *out);
+    void (*stats)(const vlm_engine *e, vlm_engine_stats *out);
+
+    /* *ids is malloc'ed, [n].  Any thread. */
+    VLM_MUST_USE vlm_status (*tokenize)(vlm_engine *e, vlm_bytes text, bool add_special, bool plain,
+                                        uint32_t **ids, size_t *n, vlm_error *err);
+    VLM_MUST_USE vlm_status (*detokenize)(vlm_engine *e, const uint32_t *ids, size_t n,
+                                          bool keep_special, vlm_buf *out, vlm_error *err);
 } vlm_engine_ops;
 
 struct vlm_engine {
     const vlm_engine_ops *ops;
 };
+
+/* prepare and submit, for who does both on the step thread. */
+VLM_MUST_USE vlm_status vlm_engine_submit(vlm_engine *e, const vlm_request *request, uint64_t *id,
+                                          vlm_error *err);
 
 typedef struct vlm_engine_options {
     vlm_weight_dtype dtype;

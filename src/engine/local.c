@@ -12,7 +12,7 @@
 #include "engine/stop.h"
 #include "model/model.h"
 
-enum { WAITING_DEFAULT = 256, EVENTS_MAX = 2, TEXT_LEN_MAX = 1 << 20 };
+enum { WAITING_DEFAULT = 256, EVENTS_MAX = 3, TEXT_LEN_MAX = 1 << 20 };
 
 typedef struct job {
     struct job *next;
@@ -105,18 +105,23 @@ static void fail_run(local *l, const vlm_error *error)
     end_run(l);
 }
 
-static void add_done(local *l, vlm_finish finish, bool last)
+static vlm_usage usage_of(const local *l)
 {
     const run *r = &l->run;
-    vlm_event *event = add_event(l, VLM_EVENT_DONE);
-    event->finish = finish;
-    event->last = last;
-    event->usage = (vlm_usage){
+    return (vlm_usage){
         .n_prompt = (uint32_t)r->job->prompt.ids.len,
         .n_completion = r->n_answered,
         .n_image = r->job->prompt.n_images * vlm_model_n_image_tokens(l->model),
     };
-    event->timings = r->timings;
+}
+
+static void add_done(local *l, vlm_finish finish, bool last)
+{
+    vlm_event *event = add_event(l, VLM_EVENT_DONE);
+    event->finish = finish;
+    event->last = last;
+    event->usage = usage_of(l);
+    event->timings = l->run.timings;
 }
 
 /* Begin the current choice at the logits that followed the prompt. */
@@ -142,6 +147,7 @@ static vlm_status start_run(local *l, vlm_error *err)
     if (l->first == NULL) l->last = NULL;
     l->n_waiting--;
     r->timings.queue_s = vlm_clock_seconds(r->job->submitted_ns, now);
+    add_event(l, VLM_EVENT_STARTED)->usage = usage_of(l);
     VLM_TRY(vlm_stop_init(&r->stop, NULL, 0, err));
     return vlm_detok_new(l->prepare.tokenizer, &r->detok, err);
 }
@@ -201,9 +207,7 @@ static vlm_status finish_choice(local *l, vlm_finish finish, vlm_error *err)
     run *r = &l->run;
     VLM_TRY(vlm_stop_flush(&r->stop, &l->text, err));
     if (l->text.len > 0) {
-        vlm_event *event = add_event(l, VLM_EVENT_TEXT);
-        event->text = vlm_buf_bytes(&l->text);
-        event->token_id = r->last_id;
+        add_event(l, VLM_EVENT_TEXT)->text = vlm_buf_bytes(&l->text);
     }
     const bool last = r->choice + 1 == r->job->n_choices;
     add_done(l, finish, last);
@@ -263,11 +267,10 @@ static vlm_status decode_step(local *l, vlm_error *err)
     if (status != VLM_OK) return status;
     if (r->stop.hit) return finish_choice(l, VLM_FINISH_STOP, err);
     if (full) return finish_choice(l, VLM_FINISH_LENGTH, err);
-    if (l->text.len > 0) {
-        vlm_event *event = add_event(l, VLM_EVENT_TEXT);
-        event->text = vlm_buf_bytes(&l->text);
-        event->token_id = id;
-    }
+    vlm_event *event = add_event(l, VLM_EVENT_TEXT);
+    event->text = vlm_buf_bytes(&l->text);
+    event->has_token = true;
+    event->token_id = id;
     return VLM_OK;
 }
 
@@ -360,20 +363,34 @@ static vlm_status fill_job(local *l, job *j, const vlm_request *r, vlm_error *er
     return VLM_OK;
 }
 
-static vlm_status local_submit(vlm_engine *e, const vlm_request *request, uint64_t *id,
-                               vlm_error *err)
+static vlm_status local_prepare(vlm_engine *e, const vlm_request *request, vlm_job **out,
+                                vlm_error *err)
 {
-    local *l = self(e);
-    if (l->n_waiting >= l->waiting_max)
-        return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "%u requests are waiting already",
-                        l->n_waiting);
+    *out = NULL;
     job *j = calloc(1, sizeof *j);
     if (j == NULL) return vlm_fail_memory(err, "request");
-    const vlm_status status = fill_job(l, j, request, err);
+    const vlm_status status = fill_job(self(e), j, request, err);
     if (status != VLM_OK) {
         job_free(j);
         return status;
     }
+    *out = (vlm_job *)j;
+    return VLM_OK;
+}
+
+static void local_job_free(vlm_engine *e, vlm_job *j)
+{
+    (void)e;
+    job_free((job *)j);
+}
+
+static vlm_status local_submit(vlm_engine *e, vlm_job *prepared, uint64_t *id, vlm_error *err)
+{
+    local *l = self(e);
+    job *j = (job *)prepared;
+    if (l->n_waiting >= l->waiting_max)
+        return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "%u requests are waiting already",
+                        l->n_waiting);
     *id = j->id = ++l->last_request_id;
     j->submitted_ns = vlm_clock_ns();
     if (l->last == NULL)
@@ -383,6 +400,42 @@ static vlm_status local_submit(vlm_engine *e, const vlm_request *request, uint64
     l->last = j;
     l->n_waiting++;
     return VLM_OK;
+}
+
+static uint64_t local_wake_ns(const vlm_engine *e)
+{
+    (void)e;
+    return UINT64_MAX;
+}
+
+static void local_stats(const vlm_engine *e, vlm_engine_stats *out)
+{
+    const local *l = (const local *)e;
+    *out = (vlm_engine_stats){.n_running = l->run.job != NULL, .n_waiting = l->n_waiting};
+    if (l->run.job != NULL)
+        out->kv_usage = (double)(l->run.n_filled + l->run.n_answered) / vlm_model_n_ctx(l->model);
+}
+
+static vlm_status local_tokenize(vlm_engine *e, vlm_bytes text, bool add_special, bool plain,
+                                 uint32_t **ids, size_t *n, vlm_error *err)
+{
+    const vlm_encode_options how = {.add_special = add_special, .plain = plain};
+    vlm_ids list = {0};
+    const vlm_status status =
+        vlm_tokenizer_encode(self(e)->prepare.tokenizer, text, &how, &list, err);
+    if (status != VLM_OK) {
+        vlm_ids_fini(&list);
+        return status;
+    }
+    *ids = list.data;
+    *n = list.len;
+    return VLM_OK;
+}
+
+static vlm_status local_detokenize(vlm_engine *e, const uint32_t *ids, size_t n, bool keep_special,
+                                   vlm_buf *out, vlm_error *err)
+{
+    return vlm_tokenizer_decode(self(e)->prepare.tokenizer, ids, n, !keep_special, out, err);
 }
 
 static void local_progress(const vlm_engine *e, vlm_engine_progress *out)
@@ -453,7 +506,14 @@ static void local_close(vlm_engine *e)
 
 static const vlm_engine_ops local_ops = {
     .close = local_close,
+    .prepare = local_prepare,
+    .job_free = local_job_free,
     .submit = local_submit,
+    .wake_ns = local_wake_ns,
+    /* No pause: what one sequence can leave unread is bounded by the context. */
+    .stats = local_stats,
+    .tokenize = local_tokenize,
+    .detokenize = local_detokenize,
     .cancel = local_cancel,
     .step = local_step,
     .next_event = local_next_event,
@@ -491,6 +551,16 @@ static vlm_status open_parts(local *l, vlm_folder *folder, const vlm_engine_opti
     l->prompt_logits = vlm_calloc(text->vocab_size, sizeof *l->prompt_logits);
     if (l->logits == NULL || l->prompt_logits == NULL) return vlm_fail_memory(err, "engine");
     return VLM_OK;
+}
+
+vlm_status vlm_engine_submit(vlm_engine *e, const vlm_request *request, uint64_t *id,
+                             vlm_error *err)
+{
+    vlm_job *j;
+    VLM_TRY(e->ops->prepare(e, request, &j, err));
+    const vlm_status status = e->ops->submit(e, j, id, err);
+    if (status != VLM_OK) e->ops->job_free(e, j);
+    return status;
 }
 
 vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options, vlm_engine **out,

@@ -82,7 +82,7 @@ static void ask(vlm_engine *e, const vlm_request *request, answers *a)
     vlm_error err;
     *a = (answers){0};
     for (size_t i = 0; i < VLM_REQUEST_CHOICES_MAX; i++) vlm_buf_init(&a->text[i], 1 << 20);
-    if (e->ops->submit(e, request, &id, &err) != VLM_OK) fail_msg("%s", err.msg);
+    if (vlm_engine_submit(e, request, &id, &err) != VLM_OK) fail_msg("%s", err.msg);
     run_to_end(e, a);
     assert_false(a->failed);
 }
@@ -190,7 +190,7 @@ static void test_cancel_at_every_step(void **state)
         vlm_error err;
         vlm_event event;
         bool cancelled = false, ended = false;
-        assert_int_equal(e->ops->submit(e, &request, &id, &err), VLM_OK);
+        assert_int_equal(vlm_engine_submit(e, &request, &id, &err), VLM_OK);
         for (int i = 0; i < n_steps && e->ops->step(e); i++)
             while (e->ops->next_event(e, &event)) ended |= event.type == VLM_EVENT_DONE;
         e->ops->cancel(e, id);
@@ -212,7 +212,7 @@ static void refused(vlm_engine *e, const vlm_request *request, vlm_status status
 {
     uint64_t id;
     vlm_error err = {0};
-    assert_int_equal(e->ops->submit(e, request, &id, &err), status);
+    assert_int_equal(vlm_engine_submit(e, request, &id, &err), status);
     if (strstr(err.msg, want) == NULL) fail_msg("\"%s\" lacks \"%s\"", err.msg, want);
 }
 
