@@ -66,13 +66,10 @@ static int cmd_version(const vlm_options *opt)
 }
 
 static vlm_cmd_fn *const command_fns[VLM_N_COMMANDS] = {
-    [VLM_COMMAND_RUN] = vlm_cmd_run,
-    [VLM_COMMAND_TRACE] = vlm_cmd_trace,
-    [VLM_COMMAND_TOKENIZE] = vlm_cmd_tokenize,
-    [VLM_COMMAND_TEMPLATE] = vlm_cmd_template,
-    [VLM_COMMAND_INSPECT] = vlm_cmd_inspect,
-    [VLM_COMMAND_VERSION] = cmd_version,
-    [VLM_COMMAND_HELP] = cmd_help,
+    [VLM_COMMAND_RUN] = vlm_cmd_run,           [VLM_COMMAND_WORKER] = vlm_cmd_worker,
+    [VLM_COMMAND_TRACE] = vlm_cmd_trace,       [VLM_COMMAND_TOKENIZE] = vlm_cmd_tokenize,
+    [VLM_COMMAND_TEMPLATE] = vlm_cmd_template, [VLM_COMMAND_INSPECT] = vlm_cmd_inspect,
+    [VLM_COMMAND_VERSION] = cmd_version,       [VLM_COMMAND_HELP] = cmd_help,
 };
 
 static const char *env_of_process(const char *name)
@@ -97,7 +94,9 @@ static int run_command(int argc, char **argv)
     vlm_error err;
     if (vlm_options_parse(command, argc - 1, argv + 1, env_of_process, &opt, &err) != VLM_OK)
         return fail_usage(&err);
-    vlm_log_init(opt.log_format, opt.log_level);
+    const bool serves = (VLM_CMDS_SERVERS >> command & 1) != 0;
+    const bool quiet = !serves || opt.given[VLM_OPTION_LOG_LEVEL];
+    vlm_log_init(opt.log_format, quiet ? opt.log_level : VLM_LOG_INFO);
     return opt.help ? print_help(command) : command_fns[command](&opt);
 }
 

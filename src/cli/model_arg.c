@@ -1,5 +1,6 @@
 #include "cli/model_arg.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -21,4 +22,36 @@ vlm_status vlm_model_arg_open(const char *arg, vlm_folder **out, vlm_error *err)
     if (status == VLM_OK) status = vlm_folder_open(path.data, out, err);
     vlm_buf_fini(&path);
     return status;
+}
+
+/* The last part of a folder's path, of "." and the like after they are resolved. */
+static vlm_status folder_name(const char *path, char out[VLM_MODEL_NAME_LEN_MAX + 1],
+                              vlm_error *err)
+{
+    char *full = realpath(path, NULL);
+    if (full == NULL) return vlm_fail(err, VLM_NOT_FOUND, "%s: there is no such folder", path);
+    const char *slash = strrchr(full, '/');
+    const size_t len = strlen(slash + 1);
+    vlm_status status = VLM_OK;
+    if (len == 0 || len > VLM_MODEL_NAME_LEN_MAX)
+        status =
+            vlm_fail(err, VLM_INVALID_ARGUMENT, "%s: no name for a model; see --model-name", path);
+    else
+        memcpy(out, slash + 1, len + 1);
+    free(full);
+    return status;
+}
+
+vlm_status vlm_model_arg_name(const vlm_options *opt, char out[VLM_MODEL_NAME_LEN_MAX + 1],
+                              vlm_error *err)
+{
+    const char *arg = opt->n_args > 0 ? opt->args[0] : "demo";
+    const char *name = opt->model_name != NULL ? opt->model_name : arg;
+    if (opt->model_name == NULL && vlm_path_is_dir(arg)) return folder_name(arg, out, err);
+    const size_t len = strlen(name);
+    if (len == 0 || len > VLM_MODEL_NAME_LEN_MAX)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "a model's name has 1 to %d bytes",
+                        VLM_MODEL_NAME_LEN_MAX);
+    memcpy(out, name, len + 1);
+    return VLM_OK;
 }

@@ -5,101 +5,24 @@
 #include <string.h>
 
 #include "base/mem.h"
-
-typedef enum kind { FLAG, STRING, LIST, U32, U64, REAL, SIZE, CHOICE } kind;
-
-typedef struct choice {
-    const char *text;
-    bool supported;
-} choice;
-
-#define CHOICE_ITEM(id, text, supported) {text, supported},
-static const choice vlm_opt_dtype_choices[] = {VLM_OPT_DTYPE_LIST(CHOICE_ITEM)};
-static const choice vlm_opt_device_choices[] = {VLM_OPT_DEVICE_LIST(CHOICE_ITEM)};
-static const choice vlm_log_format_choices[] = {
-    [VLM_LOG_TEXT] = {"text", true}, [VLM_LOG_JSON] = {"json", true}};
-#define CHOICE_LOG(id, text) {text, true},
-static const choice vlm_log_level_choices[] = {VLM_LOG_LEVEL_LIST(CHOICE_LOG)};
-#define CHOICE_LEVEL(id, text, needs) {text, true},
-static const choice vlm_opt_cpu_level_choices[] = {{"auto", true},
-                                                   VLM_CPU_LEVEL_LIST(CHOICE_LEVEL)};
-
-/* A row of the table, as data. */
-typedef struct row {
-    kind kind;
-    const char *name;
-    char letter;
-    size_t off; /* of the field in vlm_options, in bytes */
-    const char *value_name;
-    const char *default_text; /* NULL: the number */
-    uint64_t int_default, int_min, int_max;
-    double real_default, real_min, real_max;
-    size_t len_max; /* of a LIST's value, in bytes */
-    const choice *choices;
-    size_t n_choices;
-    unsigned taken_by, needed_by;
-    const char *help;
-} row;
-
-#define ROW(KIND, field, name_, letter_, taken, needed, help_)                                     \
-    .kind = KIND, .name = name_, .letter = letter_, .off = offsetof(vlm_options, field),           \
-    .taken_by = taken, .needed_by = needed, .help = help_
-#define ROW_FLAG(ID, field, name, letter, taken, needed, help)                                     \
-    {ROW(FLAG, field, name, letter, taken, needed, help)},
-#define ROW_STRING(ID, field, name, letter, value, def, taken, needed, help)                       \
-    {ROW(STRING, field, name, letter, taken, needed, help), .value_name = value,                   \
-     .default_text = def},
-#define ROW_LIST(ID, field, name, letter, value, len, taken, needed, help)                         \
-    {ROW(LIST, field, name, letter, taken, needed, help), .value_name = value, .len_max = len},
-#define ROW_INT(KIND, field, name, letter, value, def, min, max, shown, taken, needed, help)       \
-    {ROW(KIND, field, name, letter, taken, needed, help),                                          \
-     .value_name = value,                                                                          \
-     .int_default = def,                                                                           \
-     .int_min = min,                                                                               \
-     .int_max = max,                                                                               \
-     .default_text = shown},
-#define ROW_U32(ID, ...) ROW_INT(U32, __VA_ARGS__)
-#define ROW_U64(ID, ...) ROW_INT(U64, __VA_ARGS__)
-#define ROW_SIZE(ID, ...) ROW_INT(SIZE, __VA_ARGS__)
-#define ROW_REAL(ID, field, name, letter, value, def, min, max, shown, taken, needed, help)        \
-    {ROW(REAL, field, name, letter, taken, needed, help),                                          \
-     .value_name = value,                                                                          \
-     .real_default = def,                                                                          \
-     .real_min = min,                                                                              \
-     .real_max = max,                                                                              \
-     .default_text = shown},
-#define ROW_CHOICE(ID, field, name, letter, type, def, taken, needed, help)                        \
-    {ROW(CHOICE, field, name, letter, taken, needed, help), .value_name = "CHOICE",                \
-     .int_default = def, .choices = type##_choices,                                                \
-     .n_choices = sizeof type##_choices / sizeof type##_choices[0]},
-
-static const row rows[VLM_N_OPTIONS] = {VLM_OPTION_LIST(ROW_FLAG, ROW_STRING, ROW_LIST, ROW_U32,
-                                                        ROW_U64, ROW_REAL, ROW_SIZE, ROW_CHOICE)};
-
-static const struct {
-    const char *name, *args;
-    size_t n_args_min, n_args_max;
-    const char *help;
-} commands[VLM_N_COMMANDS] = {
-#define COMMAND_ROW(id, name, args, least, most, help) {name, args, least, most, help},
-    VLM_COMMAND_LIST(COMMAND_ROW)};
+#include "cli/options_rows.h"
 
 const char *vlm_command_name(vlm_command command)
 {
-    return commands[command].name;
+    return vlm_command_rows[command].name;
 }
 
 bool vlm_command_parse(const char *text, vlm_command *command)
 {
     for (int i = 0; i < VLM_N_COMMANDS; i++) {
-        if (strcmp(text, commands[i].name) != 0) continue;
+        if (strcmp(text, vlm_command_rows[i].name) != 0) continue;
         *command = (vlm_command)i;
         return true;
     }
     return false;
 }
 
-static void *field_of(vlm_options *opt, const row *r)
+static void *field_of(vlm_options *opt, const vlm_option_row *r)
 {
     return (char *)opt + r->off;
 }
@@ -108,7 +31,7 @@ static void set_defaults(vlm_options *opt)
 {
     *opt = (vlm_options){0};
     for (size_t i = 0; i < VLM_N_OPTIONS; i++) {
-        const row *r = &rows[i];
+        const vlm_option_row *r = &vlm_option_rows[i];
         void *field = field_of(opt, r);
         switch (r->kind) {
         case FLAG: *(bool *)field = false; break;
@@ -125,7 +48,7 @@ static void set_defaults(vlm_options *opt)
 
 /* How the option was written, for messages: "--top-k" or "VLMD_TOP_K". */
 typedef struct source {
-    const row *row;
+    const vlm_option_row *row;
     const char *shown;
 } source;
 
@@ -157,7 +80,7 @@ static bool parse_size(const char *text, uint64_t *out)
 
 static vlm_status set_int(source src, const char *text, void *field, vlm_error *err)
 {
-    const row *r = src.row;
+    const vlm_option_row *r = src.row;
     uint64_t value;
     const char *rest = "";
     const bool is_number =
@@ -177,7 +100,7 @@ static vlm_status set_int(source src, const char *text, void *field, vlm_error *
 
 static vlm_status set_real(source src, const char *text, void *field, vlm_error *err)
 {
-    const row *r = src.row;
+    const vlm_option_row *r = src.row;
     char *end = NULL;
     /* strtod alone would also take " 1", 0x1p3, inf and nan. */
     const bool plain = text[0] != '\0' && text[strspn(text, "0123456789+-.eE")] == '\0';
@@ -191,7 +114,7 @@ static vlm_status set_real(source src, const char *text, void *field, vlm_error 
 }
 
 /* "auto, f32, bf16 or f16" */
-static vlm_status append_choices(vlm_buf *buf, const row *r, vlm_error *err)
+static vlm_status append_choices(vlm_buf *buf, const vlm_option_row *r, vlm_error *err)
 {
     size_t n_left = 0, n_done = 0;
     for (size_t i = 0; i < r->n_choices; i++) n_left += r->choices[i].supported;
@@ -206,7 +129,7 @@ static vlm_status append_choices(vlm_buf *buf, const row *r, vlm_error *err)
 
 static vlm_status set_choice(source src, const char *text, void *field, vlm_error *err)
 {
-    const row *r = src.row;
+    const vlm_option_row *r = src.row;
     size_t i = 0;
     while (i < r->n_choices && strcmp(text, r->choices[i].text) != 0) i++;
     if (i < r->n_choices && r->choices[i].supported) {
@@ -258,7 +181,7 @@ static vlm_status set_list(source src, const char *text, void *field, vlm_error 
 static vlm_status set_value(vlm_options *opt, source src, const char *text, vlm_error *err)
 {
     void *field = field_of(opt, src.row);
-    opt->given[src.row - rows] = true;
+    opt->given[src.row - vlm_option_rows] = true;
     switch (src.row->kind) {
     case FLAG: return set_flag(src, text, field, err);
     case STRING: *(const char **)field = text; return VLM_OK;
@@ -278,24 +201,19 @@ typedef struct parser {
     char *const *argv;
 } parser;
 
-static bool takes(const row *r, vlm_command command)
-{
-    return (r->taken_by >> command & 1) != 0;
-}
-
 /* The row of `--name` (of the first len bytes) or of a letter, if the command takes it. */
 static vlm_status find_row(const parser *p, const char *name, size_t len, char letter,
-                           const char *shown, const row **out, vlm_error *err)
+                           const char *shown, const vlm_option_row **out, vlm_error *err)
 {
     bool exists = false;
     for (size_t i = 0; i < VLM_N_OPTIONS; i++) {
-        const row *r = &rows[i];
+        const vlm_option_row *r = &vlm_option_rows[i];
         const bool match = letter != '\0'
                                ? r->letter == letter
                                : strlen(r->name) == len && memcmp(r->name, name, len) == 0;
         if (!match) continue;
         exists = true;
-        if (!takes(r, p->opt->command)) continue;
+        if (!vlm_option_takes(r, p->opt->command)) continue;
         *out = r;
         return VLM_OK;
     }
@@ -322,7 +240,7 @@ static vlm_status parse_long(parser *p, const char *word, vlm_error *err)
     const size_t len = equals != NULL ? (size_t)(equals - word) : strlen(word);
     vlm_buf shown;
     vlm_buf_init(&shown, 1u << 20);
-    const row *r = NULL;
+    const vlm_option_row *r = NULL;
     vlm_status status = vlm_buf_append(&shown, word, len, err);
     if (status == VLM_OK) status = find_row(p, word + 2, len - 2, '\0', shown.data, &r, err);
     if (status == VLM_OK)
@@ -335,7 +253,7 @@ static vlm_status parse_long(parser *p, const char *word, vlm_error *err)
 static vlm_status parse_short(parser *p, const char *word, vlm_error *err)
 {
     const char shown[3] = {'-', word[1], '\0'};
-    const row *r;
+    const vlm_option_row *r;
     VLM_TRY(find_row(p, NULL, 0, word[1], shown, &r, err));
     return take_value(p, (source){.row = r, .shown = shown}, word[2] != '\0' ? word + 2 : NULL,
                       err);
@@ -344,9 +262,10 @@ static vlm_status parse_short(parser *p, const char *word, vlm_error *err)
 static vlm_status add_arg(parser *p, const char *word, vlm_error *err)
 {
     const vlm_command command = p->opt->command;
-    if (p->opt->n_args >= commands[command].n_args_max || p->opt->n_args == VLM_OPTIONS_ARGS_MAX)
+    if (p->opt->n_args >= vlm_command_rows[command].n_args_max ||
+        p->opt->n_args == VLM_OPTIONS_ARGS_MAX)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s: unexpected argument '%s'",
-                        commands[command].name, word);
+                        vlm_command_rows[command].name, word);
     p->opt->args[p->opt->n_args++] = word;
     return VLM_OK;
 }
@@ -373,7 +292,7 @@ static vlm_status parse_words(parser *p, vlm_error *err)
 enum { ENV_NAME_LEN_MAX = 63 };
 
 /* "VLMD_TOP_K" for "top-k". */
-static void env_name(const row *r, char out[ENV_NAME_LEN_MAX + 1])
+static void env_name(const vlm_option_row *r, char out[ENV_NAME_LEN_MAX + 1])
 {
     size_t len = 5;
     memcpy(out, "VLMD_", len);
@@ -386,8 +305,8 @@ static void env_name(const row *r, char out[ENV_NAME_LEN_MAX + 1])
 static vlm_status read_env(vlm_options *opt, vlm_env_fn *env, vlm_error *err)
 {
     for (size_t i = 0; i < VLM_N_OPTIONS; i++) {
-        const row *r = &rows[i];
-        if (!takes(r, opt->command) || opt->given[i]) continue;
+        const vlm_option_row *r = &vlm_option_rows[i];
+        if (!vlm_option_takes(r, opt->command) || opt->given[i]) continue;
         char name[ENV_NAME_LEN_MAX + 1];
         env_name(r, name);
         const char *value = env(name);
@@ -399,14 +318,14 @@ static vlm_status read_env(vlm_options *opt, vlm_env_fn *env, vlm_error *err)
 
 static vlm_status check_needed(const vlm_options *opt, vlm_error *err)
 {
-    const char *command = commands[opt->command].name;
-    if (opt->n_args < commands[opt->command].n_args_min)
+    const char *command = vlm_command_rows[opt->command].name;
+    if (opt->n_args < vlm_command_rows[opt->command].n_args_min)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s needs %s; see vlmd %s --help", command,
-                        commands[opt->command].args, command);
+                        vlm_command_rows[opt->command].args, command);
     for (size_t i = 0; i < VLM_N_OPTIONS; i++)
-        if ((rows[i].needed_by >> opt->command & 1) != 0 && !opt->given[i])
-            return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s needs --%s %s", command, rows[i].name,
-                            rows[i].value_name);
+        if ((vlm_option_rows[i].needed_by >> opt->command & 1) != 0 && !opt->given[i])
+            return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s needs --%s %s", command,
+                            vlm_option_rows[i].name, vlm_option_rows[i].value_name);
     return VLM_OK;
 }
 
@@ -422,114 +341,33 @@ vlm_status vlm_options_parse(vlm_command command, int argc, char *const *argv, v
     return check_needed(out, err);
 }
 
-vlm_status vlm_options_help(vlm_buf *text, vlm_error *err)
+static vlm_status forward(const vlm_options *opt, const vlm_option_row *r, vlm_buf *words,
+                          vlm_error *err)
 {
-    VLM_TRY(vlm_buf_append_str(
-        text,
-        "vlmd answers questions about pictures with LLaVA-class models, on this machine's CPU.\n\n"
-        "usage: vlmd COMMAND [ARGUMENTS] [OPTIONS]\n\n",
-        err));
-    for (size_t i = 0; i < VLM_N_COMMANDS; i++)
-        VLM_TRY(vlm_buf_printf(text, err, "  %-9s %-17s %s\n", commands[i].name, commands[i].args,
-                               commands[i].help));
-    return vlm_buf_append_str(
-        text,
-        "\nMODEL is a folder in Hugging Face layout, or demo: the small model inside the program.\n"
-        "vlmd COMMAND --help lists the options of a command.\n",
-        err);
-}
-
-/* "  -n, --max-tokens N" */
-static vlm_status append_option_name(vlm_buf *text, const row *r, vlm_error *err)
-{
-    if (r->letter != '\0')
-        VLM_TRY(vlm_buf_printf(text, err, "  -%c, ", r->letter));
-    else
-        VLM_TRY(vlm_buf_append_str(text, "      ", err));
-    VLM_TRY(vlm_buf_printf(text, err, "--%s", r->name));
-    if (r->kind == FLAG) return VLM_OK;
-    if (r->kind != CHOICE) return vlm_buf_printf(text, err, " %s", r->value_name);
-    const char *separator = " ";
-    for (size_t i = 0; i < r->n_choices; i++) {
-        if (!r->choices[i].supported) continue;
-        VLM_TRY(vlm_buf_printf(text, err, "%s%s", separator, r->choices[i].text));
-        separator = "|";
-    }
-    return VLM_OK;
-}
-
-static vlm_status append_default(vlm_buf *text, const row *r, vlm_command command, vlm_error *err)
-{
-    if ((r->needed_by >> command & 1) != 0) return vlm_buf_append_str(text, " (needed)", err);
-    if (r->default_text != NULL)
-        return vlm_buf_printf(text, err, " (default: %s)", r->default_text);
+    const void *field = (const char *)opt + r->off;
+    VLM_TRY(vlm_buf_printf(words, err, "--%s=", r->name));
     switch (r->kind) {
-    case U32:
+    case FLAG: return vlm_buf_append_str(words, *(const bool *)field ? "true" : "false", err);
+    case STRING: return vlm_buf_append_str(words, *(const char *const *)field, err);
+    case U32: return vlm_buf_printf(words, err, "%u", *(const uint32_t *)field);
     case U64:
-    case SIZE:
-        return vlm_buf_printf(text, err, " (default: %llu)", (unsigned long long)r->int_default);
-    case REAL: return vlm_buf_printf(text, err, " (default: %g)", r->real_default);
-    case CHOICE:
-        return vlm_buf_printf(text, err, " (default: %s)", r->choices[r->int_default].text);
-    case FLAG:
-    case STRING:
+        return vlm_buf_printf(words, err, "%llu", (unsigned long long)*(const uint64_t *)field);
+    case SIZE: return vlm_buf_printf(words, err, "%zu", *(const size_t *)field);
+    case REAL: return vlm_buf_printf(words, err, "%.17g", *(const double *)field);
+    case CHOICE: return vlm_buf_append_str(words, r->choices[*(const unsigned *)field].text, err);
     case LIST: break;
     }
-    return VLM_OK;
+    return vlm_fail(err, VLM_INTERNAL, "--%s is not handed on", r->name);
 }
 
-enum { HELP_COLUMN = 34, HELP_WIDTH = 100 };
-
-/* Append words of text, broken before HELP_WIDTH, each further line beginning at HELP_COLUMN. */
-static vlm_status append_wrapped(vlm_buf *text, const char *words, vlm_error *err)
+vlm_status vlm_options_forward(const vlm_options *opt, vlm_command command, vlm_buf *words,
+                               vlm_error *err)
 {
-    size_t column = HELP_COLUMN;
-    while (*words != '\0') {
-        const size_t len = strcspn(words, " ");
-        if (column > HELP_COLUMN && column + 1 + len > HELP_WIDTH) {
-            VLM_TRY(vlm_buf_printf(text, err, "\n%*s", HELP_COLUMN, ""));
-            column = HELP_COLUMN;
-        } else if (column > HELP_COLUMN) {
-            VLM_TRY(vlm_buf_append_char(text, ' ', err));
-            column++;
-        }
-        VLM_TRY(vlm_buf_append(text, words, len, err));
-        column += len;
-        words += len;
-        words += strspn(words, " ");
+    for (size_t i = 0; i < VLM_N_OPTIONS; i++) {
+        const vlm_option_row *r = &vlm_option_rows[i];
+        if (!opt->given[i] || !vlm_option_takes(r, command)) continue;
+        VLM_TRY(forward(opt, r, words, err));
+        VLM_TRY(vlm_buf_append_char(words, '\0', err));
     }
-    return vlm_buf_append_char(text, '\n', err);
-}
-
-static vlm_status append_option(vlm_buf *text, const row *r, vlm_command command, vlm_error *err)
-{
-    const size_t start = text->len;
-    VLM_TRY(append_option_name(text, r, err));
-    const size_t used = text->len - start;
-    VLM_TRY(used + 2 > HELP_COLUMN
-                ? vlm_buf_printf(text, err, "\n%*s", HELP_COLUMN, "")
-                : vlm_buf_printf(text, err, "%*s", (int)(HELP_COLUMN - used), ""));
-    vlm_buf words;
-    vlm_buf_init(&words, 4096);
-    vlm_status status = vlm_buf_append_str(&words, r->help, err);
-    if (status == VLM_OK) status = append_default(&words, r, command, err);
-    if (status == VLM_OK) status = append_wrapped(text, words.data, err);
-    vlm_buf_fini(&words);
-    return status;
-}
-
-vlm_status vlm_options_help_command(vlm_command command, vlm_buf *text, vlm_error *err)
-{
-    size_t n_options = 0;
-    for (size_t i = 0; i < VLM_N_OPTIONS; i++) n_options += takes(&rows[i], command);
-    VLM_TRY(vlm_buf_printf(text, err, "usage: vlmd %s%s%s%s\n\n%s\n", commands[command].name,
-                           commands[command].args[0] != '\0' ? " " : "", commands[command].args,
-                           n_options > 0 ? " [OPTIONS]" : "", commands[command].help));
-    if (n_options == 0) return VLM_OK;
-    VLM_TRY(vlm_buf_append_str(text, "\n", err));
-    for (size_t i = 0; i < VLM_N_OPTIONS; i++)
-        if (takes(&rows[i], command)) VLM_TRY(append_option(text, &rows[i], command, err));
-    return vlm_buf_append_str(
-        text, "\nEvery option --a-b can also be set by the variable VLMD_A_B; the flag wins.\n",
-        err);
+    return VLM_OK;
 }

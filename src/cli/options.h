@@ -18,6 +18,9 @@
 /* Commands.  X(enum, name, arguments, fewest, most, what it does) */
 #define VLM_COMMAND_LIST(X)                                                                        \
     X(RUN, "run", "[MODEL]", 0, 1, "answer on the terminal; a chat when there is no --prompt")     \
+    X(SERVE, "serve", "[MODEL]", 0, 1, "OpenAI API on --listen: gateway and worker in one")        \
+    X(GATEWAY, "gateway", "", 0, 0, "the HTTP half alone, in front of workers")                    \
+    X(WORKER, "worker", "[MODEL]", 0, 1, "the model half alone: gRPC")                             \
     X(TRACE, "trace", "MODEL", 1, 1,                                                               \
       "write every stage of one greedy answer to a safetensors file")                              \
     X(TOKENIZE, "tokenize", "MODEL", 1, 1, "text on stdin to a JSON array of ids, or back")        \
@@ -39,13 +42,20 @@ typedef enum vlm_command {
 enum {
     VLM_CMDS_NONE = 0,
     VLM_CMDS_RUN = 1 << VLM_COMMAND_RUN,
+    VLM_CMDS_SERVE = 1 << VLM_COMMAND_SERVE,
+    VLM_CMDS_GATEWAY = 1 << VLM_COMMAND_GATEWAY,
+    VLM_CMDS_WORKER = 1 << VLM_COMMAND_WORKER,
+    VLM_CMDS_HTTP = VLM_CMDS_SERVE | VLM_CMDS_GATEWAY,
+    VLM_CMDS_MODEL = VLM_CMDS_SERVE | VLM_CMDS_WORKER,
+    VLM_CMDS_SERVERS = VLM_CMDS_HTTP | VLM_CMDS_MODEL,
     VLM_CMDS_TRACE = 1 << VLM_COMMAND_TRACE,
     VLM_CMDS_TOKENIZE = 1 << VLM_COMMAND_TOKENIZE,
     VLM_CMDS_TEMPLATE = 1 << VLM_COMMAND_TEMPLATE,
     VLM_CMDS_INSPECT = 1 << VLM_COMMAND_INSPECT,
-    VLM_CMDS_ANSWER = VLM_CMDS_RUN | VLM_CMDS_TRACE,    /* need pictures and a forward pass */
+    VLM_CMDS_ASK = VLM_CMDS_RUN | VLM_CMDS_TRACE,       /* a question in the options */
+    VLM_CMDS_ANSWER = VLM_CMDS_ASK | VLM_CMDS_MODEL,    /* pictures and a forward pass */
     VLM_CMDS_LOAD = VLM_CMDS_ANSWER | VLM_CMDS_INSPECT, /* open a whole model */
-    VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE
+    VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE
 };
 
 /* Values of the choices.  X(enum, text, supported): an unsupported one is refused by its name. */
@@ -59,10 +69,14 @@ enum {
 #define VLM_OPT_DEVICE_LIST(X)                                                                     \
     X(VLM_OPT_DEVICE_CPU, "cpu", true)                                                             \
     X(VLM_OPT_DEVICE_CUDA, "cuda", false)
+#define VLM_OPT_SWITCH_LIST(X)                                                                     \
+    X(VLM_OPT_SWITCH_OFF, "off", true)                                                             \
+    X(VLM_OPT_SWITCH_ON, "on", true)
 
 #define VLM_OPT_CHOICE_ENUM(id, text, supported) id,
 typedef enum vlm_opt_dtype { VLM_OPT_DTYPE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_dtype;
 typedef enum vlm_opt_device { VLM_OPT_DEVICE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_device;
+typedef enum vlm_opt_switch { VLM_OPT_SWITCH_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_switch;
 #undef VLM_OPT_CHOICE_ENUM
 
 /* The best level of this CPU, or 1 + a vlm_cpu_level, which this CPU may lack. */
@@ -92,16 +106,16 @@ typedef struct vlm_option_values {
  *   SIZE    the same, size_t bytes; takes KiB, MiB, GiB
  *   CHOICE  type (its list of choices is named after it), default */
 #define VLM_OPTION_LIST(FLAG, STRING, LIST, U32, U64, REAL, SIZE, CHOICE)                          \
-    LIST(IMAGE, image, "image", 'i', "FILE", 4096, VLM_CMDS_ANSWER, VLM_CMDS_NONE,                 \
+    LIST(IMAGE, image, "image", 'i', "FILE", 4096, VLM_CMDS_ASK, VLM_CMDS_NONE,                    \
          "picture to ask about; may be repeated")                                                  \
-    STRING(PROMPT, prompt, "prompt", 'p', "TEXT", NULL, VLM_CMDS_ANSWER, VLM_CMDS_TRACE,           \
+    STRING(PROMPT, prompt, "prompt", 'p', "TEXT", NULL, VLM_CMDS_ASK, VLM_CMDS_TRACE,              \
            "the user's text of one turn, after the pictures")                                      \
     STRING(SYSTEM, system, "system", 0, "TEXT", NULL, VLM_CMDS_RUN, VLM_CMDS_NONE,                 \
            "system message before the first turn")                                                 \
-    FLAG(RAW, raw, "raw", 0, VLM_CMDS_ANSWER, VLM_CMDS_NONE,                                       \
+    FLAG(RAW, raw, "raw", 0, VLM_CMDS_ASK, VLM_CMDS_NONE,                                          \
          "the prompt is the whole text with <image> placeholders; no chat template")               \
     U32(MAX_TOKENS, max_tokens, "max-tokens", 'n', "N", 0, 1, 1u << 24,                            \
-        "until the context is full", VLM_CMDS_ANSWER, VLM_CMDS_NONE, "longest answer, in tokens")  \
+        "until the context is full", VLM_CMDS_ASK, VLM_CMDS_NONE, "longest answer, in tokens")     \
     STRING(OUTPUT, output, "output", 'o', "FILE", NULL, VLM_CMDS_TRACE, VLM_CMDS_TRACE,            \
            "file to write")                                                                        \
     REAL(TEMPERATURE, temperature, "temperature", 0, "T", 0.0, 0.0, 2.0,                           \
@@ -135,6 +149,67 @@ typedef struct vlm_option_values {
     FLAG(PLAIN, plain, "plain", 0, VLM_CMDS_TOKENIZE, VLM_CMDS_NONE,                               \
          "take special-token strings in the text as plain text")                                   \
     FLAG(JSON, json, "json", 0, VLM_CMDS_INSPECT, VLM_CMDS_NONE, "print one JSON object")          \
+    STRING(LISTEN, listen, "listen", 0, "ADDR", NULL, VLM_CMDS_SERVERS, VLM_CMDS_WORKER,           \
+           "where to listen: HOST:PORT or unix:/PATH; serve and gateway: 127.0.0.1:8080")          \
+    LIST(WORKER, worker, "worker", 0, "ADDR", 300, VLM_CMDS_GATEWAY, VLM_CMDS_GATEWAY,             \
+         "a worker: HOST:PORT, dns:///NAME:PORT for all its addresses, or unix:/PATH; may be "     \
+         "repeated")                                                                               \
+    FLAG(INSECURE_LISTEN, insecure_listen, "insecure-listen", 0, VLM_CMDS_WORKER, VLM_CMDS_NONE,   \
+         "let a worker listen, without encryption and keys, where other machines reach it")        \
+    STRING(MODEL_NAME, model_name, "model-name", 0, "NAME", NULL, VLM_CMDS_MODEL, VLM_CMDS_NONE,   \
+           "what clients call the model; default: MODEL, of a folder the last part")               \
+    STRING(API_KEY_FILE, api_key_file, "api-key-file", 0, "FILE", NULL, VLM_CMDS_HTTP,             \
+           VLM_CMDS_NONE, "file of keys, one a line; requests then need one")                      \
+    STRING(CORS_ORIGIN, cors_origin, "cors-origin", 0, "ORIGIN", NULL, VLM_CMDS_HTTP,              \
+           VLM_CMDS_NONE, "let pages of this origin call the API; * for all")                      \
+    CHOICE(IMAGE_URLS, image_urls, "image-urls", 0, vlm_opt_switch, VLM_OPT_SWITCH_OFF,            \
+           VLM_CMDS_HTTP, VLM_CMDS_NONE, "fetch pictures from http and https URLs")                \
+    STRING(IMAGE_HOSTS, image_hosts, "image-hosts", 0, "LIST", NULL, VLM_CMDS_HTTP, VLM_CMDS_NONE, \
+           "fetch from these hosts and their subdomains only: a.com,b.org")                        \
+    U32(MAX_RUNNING, max_running, "max-running", 0, "N", 64, 1, 1u << 16, NULL, VLM_CMDS_SERVERS,  \
+        VLM_CMDS_NONE, "requests of a worker that are answered at once")                           \
+    U32(MAX_WAITING, max_waiting, "max-waiting", 0, "N", 256, 0, 1u << 16, NULL, VLM_CMDS_SERVERS, \
+        VLM_CMDS_NONE, "requests of a worker that wait; more are refused")                         \
+    REAL(REQUEST_TIMEOUT, request_timeout, "request-timeout", 0, "S", 600.0, 0.001, 1e6, NULL,     \
+         VLM_CMDS_HTTP, VLM_CMDS_NONE, "longest time of a request, in seconds")                    \
+    REAL(SHUTDOWN_TIMEOUT, shutdown_timeout, "shutdown-timeout", 0, "S", 25.0, 0.0, 1e6, NULL,     \
+         VLM_CMDS_SERVERS, VLM_CMDS_NONE, "what running requests get to end after SIGTERM")        \
+    SIZE(MAX_REQUEST_LINE, max_request_line, "max-request-line", 0, "SIZE", 8 << 10, 16,           \
+         (size_t)1 << 20, "8KiB", VLM_CMDS_HTTP, VLM_CMDS_NONE, "longest request line")            \
+    SIZE(MAX_HEADER_BYTES, max_header_bytes, "max-header-bytes", 0, "SIZE", 32 << 10, 64,          \
+         (size_t)1 << 24, "32KiB", VLM_CMDS_HTTP, VLM_CMDS_NONE, "largest header of a request")    \
+    U32(MAX_HEADER_FIELDS, max_header_fields, "max-header-fields", 0, "N", 100, 1, 10000, NULL,    \
+        VLM_CMDS_HTTP, VLM_CMDS_NONE, "most fields of a header")                                   \
+    REAL(HEADER_TIMEOUT, header_timeout, "header-timeout", 0, "S", 10.0, 0.01, 1e6, NULL,          \
+         VLM_CMDS_HTTP, VLM_CMDS_NONE, "time to send a header in")                                 \
+    U32(MIN_BODY_RATE, min_body_rate, "min-body-rate", 0, "N", 1024, 0, 1u << 30, NULL,            \
+        VLM_CMDS_HTTP, VLM_CMDS_NONE, "slowest body after 10 s, in bytes a second")                \
+    REAL(IDLE_TIMEOUT, idle_timeout, "idle-timeout", 0, "S", 75.0, 0.01, 1e6, NULL, VLM_CMDS_HTTP, \
+         VLM_CMDS_NONE, "how long a connection may lie idle")                                      \
+    SIZE(MAX_BODY, max_body, "max-body", 0, "SIZE", (size_t)64 << 20, 1, (size_t)64 << 20,         \
+         "64MiB", VLM_CMDS_HTTP, VLM_CMDS_NONE, "largest body of a request")                       \
+    SIZE(MAX_BODIES, max_bodies, "max-bodies", 0, "SIZE", (size_t)1 << 30, 1, (size_t)1 << 40,     \
+         "1GiB", VLM_CMDS_HTTP, VLM_CMDS_NONE, "bodies of all requests that are arriving")         \
+    U32(MAX_JSON_DEPTH, max_json_depth, "max-json-depth", 0, "N", 64, 4, 512, NULL, VLM_CMDS_HTTP, \
+        VLM_CMDS_NONE, "deepest JSON of a request")                                                \
+    U32(MAX_CONNECTIONS, max_connections, "max-connections", 0, "N", 16384, 1, 1u << 20, NULL,     \
+        VLM_CMDS_HTTP, VLM_CMDS_NONE, "clients connected at once")                                 \
+    U32(MAX_IMAGES, max_images, "max-images", 0, "N", 16, 0, 16, NULL, VLM_CMDS_HTTP,              \
+        VLM_CMDS_NONE, "most pictures of a request")                                               \
+    SIZE(MAX_UNSENT, max_unsent, "max-unsent", 0, "SIZE", 256 << 10, 4 << 10, (size_t)1 << 30,     \
+         "256KiB", VLM_CMDS_SERVERS, VLM_CMDS_NONE, "what may wait for a reader that is slow")     \
+    REAL(SLOW_READER_TIMEOUT, slow_reader_timeout, "slow-reader-timeout", 0, "S", 30.0, 0.01, 1e6, \
+         NULL, VLM_CMDS_SERVERS, VLM_CMDS_NONE, "how long it may wait before the answer is cut")   \
+    REAL(STEP_TIMEOUT, step_timeout, "step-timeout", 0, "S", 30.0, 0.0, 1e6, NULL, VLM_CMDS_MODEL, \
+         VLM_CMDS_NONE, "a step of the engine that takes longer is stuck; 0: never")               \
+    U32(DECODERS, decoders, "decoders", 0, "N", 0, 0, 64, "one per CPU, at most 4",                \
+        VLM_CMDS_MODEL, VLM_CMDS_NONE, "processes that decode pictures")                           \
+    U32(MOCK_TOKEN_MS, mock_token_ms, "mock-token-ms", 0, "MS", 0, 0, 600000, NULL,                \
+        VLM_CMDS_MODEL, VLM_CMDS_NONE, "the model mock: time of a token")                          \
+    U32(MOCK_PREFILL_MS, mock_prefill_ms, "mock-prefill-ms", 0, "MS", 0, 0, 600000, NULL,          \
+        VLM_CMDS_MODEL, VLM_CMDS_NONE, "the model mock: time before the first token")              \
+    FLAG(MOCK_FAULTS, mock_faults, "mock-faults", 0, VLM_CMDS_MODEL, VLM_CMDS_NONE,                \
+         "the model mock: obey @crash, @hang, @slow MS, @error CODE, @repeat N and @bytes N")      \
     CHOICE(DTYPE, dtype, "dtype", 0, vlm_opt_dtype, VLM_OPT_DTYPE_AUTO, VLM_CMDS_LOAD,             \
            VLM_CMDS_NONE, "weights: auto is as stored")                                            \
     U32(THREADS, threads, "threads", 0, "N", 0, 0, 256, "0: one per CPU", VLM_CMDS_ANSWER,         \
@@ -146,7 +221,8 @@ typedef struct vlm_option_values {
     CHOICE(CPU_LEVEL, cpu_level, "cpu-level", 0, vlm_opt_cpu_level, VLM_OPT_CPU_LEVEL_AUTO,        \
            VLM_CMDS_ANSWER, VLM_CMDS_NONE, "kernels: auto is the best that this CPU has")          \
     SIZE(MAX_IMAGE_BYTES, max_image_bytes, "max-image-bytes", 0, "SIZE", (size_t)20 << 20, 1,      \
-         (size_t)1 << 40, "20MiB", VLM_CMDS_ANSWER, VLM_CMDS_NONE, "largest picture file")         \
+         (size_t)1 << 40, "20MiB", VLM_CMDS_ANSWER | VLM_CMDS_GATEWAY, VLM_CMDS_NONE,              \
+         "largest picture file")                                                                   \
     U64(MAX_IMAGE_PIXELS, max_image_pixels, "max-image-pixels", 0, "N", 1u << 26, 1, 1u << 30,     \
         NULL, VLM_CMDS_ANSWER, VLM_CMDS_NONE, "largest picture, in pixels")                        \
     U32(MAX_IMAGE_SIDE, max_image_side, "max-image-side", 0, "N", 16384, 1, 65535, NULL,           \
@@ -156,7 +232,7 @@ typedef struct vlm_option_values {
     CHOICE(LOG_FORMAT, log_format, "log-format", 0, vlm_log_format, VLM_LOG_TEXT, VLM_CMDS_ALL,    \
            VLM_CMDS_NONE, "lines on stderr")                                                       \
     CHOICE(LOG_LEVEL, log_level, "log-level", 0, vlm_log_level, VLM_LOG_WARN, VLM_CMDS_ALL,        \
-           VLM_CMDS_NONE, "least important line that is printed")
+           VLM_CMDS_NONE, "least important line that is printed; servers: info")
 
 #define VLM_OPTION_ENUM(ID, ...) VLM_OPTION_##ID,
 typedef enum vlm_option {
@@ -205,6 +281,11 @@ typedef const char *vlm_env_fn(const char *name);
  * command needs or a wrong number of arguments; UNIMPLEMENTED for a choice not supported yet. */
 VLM_MUST_USE vlm_status vlm_options_parse(vlm_command command, int argc, char *const *argv,
                                           vlm_env_fn *env, vlm_options *out, vlm_error *err);
+
+/* Append the options that were given and that command takes too, as words to start it with, each
+ * followed by a NUL: "--a-b=VALUE". */
+VLM_MUST_USE vlm_status vlm_options_forward(const vlm_options *opt, vlm_command command,
+                                            vlm_buf *words, vlm_error *err);
 
 /* Append the text of `vlmd help` or of `vlmd COMMAND --help`. */
 VLM_MUST_USE vlm_status vlm_options_help(vlm_buf *text, vlm_error *err);

@@ -2,15 +2,20 @@
 
 #include "base/file.h"
 
-vlm_status vlm_cli_read_picture(const char *path, const vlm_options *opt, vlm_image *out,
-                                vlm_error *err)
+vlm_image_limits vlm_cli_image_limits(const vlm_options *opt)
 {
-    const vlm_image_limits limits = {
+    return (vlm_image_limits){
         .bytes_max = opt->max_image_bytes,
         .pixels_max = opt->max_image_pixels,
         .side_max = opt->max_image_side,
         .jpeg_scans_max = opt->max_jpeg_scans,
     };
+}
+
+vlm_status vlm_cli_read_picture(const char *path, const vlm_options *opt, vlm_image *out,
+                                vlm_error *err)
+{
+    const vlm_image_limits limits = vlm_cli_image_limits(opt);
     *out = (vlm_image){0};
     vlm_buf bytes;
     VLM_TRY(vlm_file_read(path, path, limits.bytes_max, &bytes, err));

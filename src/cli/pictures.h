@@ -5,6 +5,9 @@
 #include "cli/options.h"
 #include "image/image.h"
 
+/* --max-image-bytes and the like. */
+vlm_image_limits vlm_cli_image_limits(const vlm_options *opt);
+
 /* Decode the file into out, within the limits of the options.  Every status; the text begins with
  * the file's name as it was given.  Free with vlm_image_fini. */
 VLM_MUST_USE vlm_status vlm_cli_read_picture(const char *path, const vlm_options *opt,

@@ -34,11 +34,11 @@ static bool send_state(vlm_rpc_call *call, const vlm_rpc_health *h, bool known)
 }
 
 /* False: the call has been finished with an error. */
-static bool read_service(const vlm_rpc_health *h, vlm_rpc_call *call, const uint8_t *message,
-                         size_t len, bool *known)
+static bool read_service(const vlm_rpc_health *h, vlm_rpc_call *call, const vlm_buf *message,
+                         bool *known)
 {
-    Grpc__Health__V1__HealthCheckRequest *request =
-        grpc__health__v1__health_check_request__unpack(NULL, len, message);
+    Grpc__Health__V1__HealthCheckRequest *request = grpc__health__v1__health_check_request__unpack(
+        NULL, message->len, (const uint8_t *)message->data);
     if (request == NULL) {
         vlm_error error;
         (void)vlm_fail(&error, VLM_INTERNAL, "HealthCheckRequest: no such message");
@@ -52,11 +52,11 @@ static bool read_service(const vlm_rpc_health *h, vlm_rpc_call *call, const uint
     return true;
 }
 
-static void start_check(void *user, vlm_rpc_call *call, const uint8_t *message, size_t len)
+static void start_check(void *user, vlm_rpc_call *call, vlm_buf *message)
 {
     const vlm_rpc_health *h = user;
     bool known;
-    if (!read_service(h, call, message, len, &known)) return;
+    if (!read_service(h, call, message, &known)) return;
     if (!known) {
         vlm_error error;
         (void)vlm_fail(&error, VLM_NOT_FOUND, "unknown service");
@@ -81,11 +81,11 @@ static void on_cancelled(void *user)
     free_watch(user);
 }
 
-static void start_watch(void *user, vlm_rpc_call *call, const uint8_t *message, size_t len)
+static void start_watch(void *user, vlm_rpc_call *call, vlm_buf *message)
 {
     vlm_rpc_health *h = user;
     bool known;
-    if (!read_service(h, call, message, len, &known)) return;
+    if (!read_service(h, call, message, &known)) return;
     vlm_rpc_watch *w = calloc(1, sizeof *w);
     if (w == NULL) {
         vlm_error error;

@@ -146,7 +146,7 @@ static void start_call(vlm_rpc_call *call)
     vlm_buf message = call->reader.message;
     call->connection->server->n_request_bytes -= message.len;
     vlm_rpc_reader_init(&call->reader, VLM_RPC_MESSAGE_LEN_MAX);
-    call->method->start(call->method->user, call, (const uint8_t *)message.data, message.len);
+    call->method->start(call->method->user, call, &message);
     vlm_buf_fini(&message);
 }
 

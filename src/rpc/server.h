@@ -21,9 +21,9 @@ typedef struct vlm_rpc_call vlm_rpc_call;
 
 typedef struct vlm_rpc_method {
     const char *path; /* "/vlm.v1.Worker/Generate" */
-    /* The request has arrived: answer with send and finish, now or later.  message is the server's
-     * again afterwards. */
-    void (*start)(void *user, vlm_rpc_call *call, const uint8_t *message, size_t len);
+    /* The request has arrived: answer with send and finish, now or later.  Who wants to keep the
+     * message moves it out (*message is {0} then). */
+    void (*start)(void *user, vlm_rpc_call *call, vlm_buf *message);
     void *user;
 } vlm_rpc_method;
 

@@ -25,13 +25,14 @@ VLM_MUST_USE vlm_status vlm_mock_answer(const vlm_request *r, bool with_faults,
 vlm_bytes vlm_mock_word(vlm_bytes text, size_t *pos);
 uint32_t vlm_mock_n_words(vlm_bytes text);
 
-/* Words get their ids in the order in which they come, until VLM_MOCK_VOCAB_SIZE; further ones
- * share the last id. */
+/* The id of a word of an answer: a hash. */
+uint32_t vlm_mock_word_id(vlm_bytes word);
+
+/* For Tokenize and Detokenize: words get their ids in the order in which they come, until
+ * VLM_MOCK_VOCAB_SIZE; further ones share the last. */
 typedef struct vlm_mock_vocab vlm_mock_vocab;
 VLM_MUST_USE vlm_status vlm_mock_vocab_new(vlm_mock_vocab **out, vlm_error *err);
 void vlm_mock_vocab_free(vlm_mock_vocab *v);
-VLM_MUST_USE vlm_status vlm_mock_vocab_id(vlm_mock_vocab *v, vlm_bytes word, uint32_t *id,
-                                          vlm_error *err);
 /* *ids is malloc'ed. */
 VLM_MUST_USE vlm_status vlm_mock_tokenize(vlm_mock_vocab *v, vlm_bytes text, uint32_t **ids,
                                           size_t *n, vlm_error *err);

@@ -1,0 +1,97 @@
+/* cmd_worker.c - `vlmd worker`: the model half alone, gRPC. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/log.h"
+#include "cli/cmd.h"
+#include "cli/compute.h"
+#include "cli/model_arg.h"
+#include "cli/pictures.h"
+#include "worker/mock.h"
+#include "worker/worker.h"
+
+enum { DECODERS_MAX = 4, PREPARE_EXTRA = 2 };
+
+static uint64_t nanoseconds(double seconds)
+{
+    return (uint64_t)(seconds * 1e9);
+}
+
+static vlm_status read_listen(const vlm_options *opt, vlm_addr *out, vlm_error *err)
+{
+    const vlm_status status = vlm_addr_parse(opt->listen, out, err);
+    if (status != VLM_OK) return vlm_fail_prefix(err, status, "--listen");
+    if (out->kind == VLM_ADDR_DNS)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "--listen: dns:/// names no place to listen on");
+    if (!vlm_addr_is_local(out) && !opt->insecure_listen)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT,
+                        "--listen %s: other machines could reach it without encryption or key; "
+                        "--insecure-listen allows it",
+                        opt->listen);
+    return VLM_OK;
+}
+
+static uint32_t n_decoders(const vlm_options *opt)
+{
+    if (opt->decoders > 0) return opt->decoders;
+    const uint32_t n = vlm_cpu_count();
+    return n < DECODERS_MAX ? n : DECODERS_MAX;
+}
+
+static bool is_mock(const vlm_options *opt)
+{
+    return opt->n_args > 0 && strcmp(opt->args[0], "mock") == 0;
+}
+
+static vlm_status open_engine(const vlm_options *opt, vlm_folder **folder, vlm_engine **engine,
+                              vlm_error *err)
+{
+    if (is_mock(opt)) {
+        const vlm_mock_options mock = {.token_ms = opt->mock_token_ms,
+                                       .prefill_ms = opt->mock_prefill_ms,
+                                       .n_ctx = opt->ctx,
+                                       .running_max = opt->max_running,
+                                       .waiting_max = opt->max_waiting,
+                                       .faults = opt->mock_faults};
+        return vlm_mock_open(&mock, engine, err);
+    }
+    vlm_engine_options options = vlm_cli_engine_options(opt);
+    options.waiting_max = opt->max_running + opt->max_waiting;
+    VLM_TRY(vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, folder, err));
+    return vlm_engine_open(*folder, &options, engine, err);
+}
+
+int vlm_cmd_worker(const vlm_options *opt)
+{
+    vlm_error err;
+    vlm_decoders *decoders = NULL;
+    vlm_folder *folder = NULL;
+    vlm_engine *engine = NULL;
+    bool in_use = false;
+    char name[VLM_MODEL_NAME_LEN_MAX + 1];
+    vlm_worker_options options = {
+        .model = name,
+        .running_max = opt->max_running,
+        .waiting_max = opt->max_waiting,
+        .unsent_max = opt->max_unsent,
+        .slow_ns = nanoseconds(opt->slow_reader_timeout),
+        .step_limit_ns = nanoseconds(opt->step_timeout),
+        .shutdown_ns = nanoseconds(opt->shutdown_timeout),
+        .supervised = getenv("VLMD_SUPERVISED") != NULL,
+    };
+    const vlm_decoders_options decoder_options = {.n = n_decoders(opt),
+                                                  .limits = vlm_cli_image_limits(opt)};
+    vlm_status status = read_listen(opt, &options.listen, &err);
+    if (status == VLM_OK) status = vlm_model_arg_name(opt, name, &err);
+    /* Their processes are forked before there are threads and a model. */
+    if (status == VLM_OK) status = vlm_decoders_open(&decoder_options, &decoders, &err);
+    vlm_worker_set_threads(n_decoders(opt) + PREPARE_EXTRA);
+    if (status == VLM_OK) status = open_engine(opt, &folder, &engine, &err);
+    if (status == VLM_OK) status = vlm_worker_run(&options, engine, decoders, &in_use, &err);
+    if (in_use) return VLM_EXIT_DONE;
+    if (engine != NULL) engine->ops->close(engine);
+    vlm_folder_close(folder);
+    vlm_decoders_close(decoders);
+    return status == VLM_OK ? VLM_EXIT_DONE : vlm_cli_fail(&err);
+}
