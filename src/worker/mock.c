@@ -303,10 +303,12 @@ static void emit_word(mock *m, mock_job *j, uint64_t now, vlm_event *out)
     vlm_buf_clear(&m->text);
     c->n_done++;
     vlm_error error;
-    *out = (vlm_event){
-        .type = VLM_EVENT_TEXT, .request_id = j->id, .choice = j->choice, .has_token = true};
-    if (vlm_stop_push(&c->stop, word, &m->text, &error) != VLM_OK ||
-        vlm_mock_vocab_id(m->vocab, word, &out->token_id, &error) != VLM_OK) {
+    *out = (vlm_event){.type = VLM_EVENT_TEXT,
+                       .request_id = j->id,
+                       .choice = j->choice,
+                       .has_token = true,
+                       .token_id = vlm_mock_word_id(word)};
+    if (vlm_stop_push(&c->stop, word, &m->text, &error) != VLM_OK) {
         *out = (vlm_event){.type = VLM_EVENT_ERROR, .request_id = j->id, .error = error};
         end_job(m, j);
         return;
