@@ -1,10 +1,20 @@
 #include "model/clip.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+
+/* A layer's, in order; the first piece of all makes the embeddings. */
+typedef enum layer_piece {
+    PIECE_QKV,
+    PIECE_ATTENTION,
+    PIECE_FC1,
+    PIECE_FC2,
+    N_LAYER_PIECES
+} layer_piece;
 
 static vlm_status bind_layer(vlm_clip_layer *l, const vlm_clip *c, const char *root, uint32_t idx,
                              vlm_weights *w, vlm_error *err)
@@ -176,24 +186,33 @@ static void embed(const vlm_clip *c, vlm_clip_scratch *s, vlm_backend *b, const 
 }
 
 /* CLIPEncoderLayer: hidden += attention(norm1(hidden)); hidden += mlp(norm2(hidden)). */
-static void run_layer(const vlm_clip *c, const vlm_clip_layer *l, vlm_clip_scratch *s,
-                      vlm_backend *b)
+static void run_layer_piece(const vlm_clip *c, const vlm_clip_layer *l, vlm_clip_scratch *s,
+                            vlm_backend *b, layer_piece piece)
 {
     const vlm_backend_ops *ops = b->ops;
     const uint32_t n = c->n_tokens;
-    const float scale = 1.0f / sqrtf((float)c->head_dim);
-
-    ops->layer_norm(b, s->norm, s->hidden, n, &l->norm1, &l->norm1_bias, c->eps);
-    ops->linear(b, s->q, s->norm, n, &l->q, &l->q_bias, false);
-    ops->linear(b, s->k, s->norm, n, &l->k, &l->k_bias, false);
-    ops->linear(b, s->v, s->norm, n, &l->v, &l->v_bias, false);
-    ops->attn_full(b, s->attn, s->q, s->k, s->v, 1, n, c->n_heads, c->head_dim, scale);
-    ops->linear(b, s->hidden, s->attn, n, &l->out, &l->out_bias, true);
-
-    ops->layer_norm(b, s->norm, s->hidden, n, &l->norm2, &l->norm2_bias, c->eps);
-    ops->linear(b, s->mlp, s->norm, n, &l->fc1, &l->fc1_bias, false);
-    ops->act(b, s->mlp, (size_t)n * c->mlp, c->act);
-    ops->linear(b, s->hidden, s->mlp, n, &l->fc2, &l->fc2_bias, true);
+    switch (piece) {
+    case PIECE_QKV:
+        ops->layer_norm(b, s->norm, s->hidden, n, &l->norm1, &l->norm1_bias, c->eps);
+        ops->linear(b, s->q, s->norm, n, &l->q, &l->q_bias, false);
+        ops->linear(b, s->k, s->norm, n, &l->k, &l->k_bias, false);
+        ops->linear(b, s->v, s->norm, n, &l->v, &l->v_bias, false);
+        break;
+    case PIECE_ATTENTION:
+        ops->attn_full(b, s->attn, s->q, s->k, s->v, 1, n, c->n_heads, c->head_dim,
+                       1.0f / sqrtf((float)c->head_dim));
+        ops->linear(b, s->hidden, s->attn, n, &l->out, &l->out_bias, true);
+        break;
+    case PIECE_FC1:
+        ops->layer_norm(b, s->norm, s->hidden, n, &l->norm2, &l->norm2_bias, c->eps);
+        ops->linear(b, s->mlp, s->norm, n, &l->fc1, &l->fc1_bias, false);
+        break;
+    case PIECE_FC2:
+        ops->act(b, s->mlp, (size_t)n * c->mlp, c->act);
+        ops->linear(b, s->hidden, s->mlp, n, &l->fc2, &l->fc2_bias, true);
+        break;
+    case N_LAYER_PIECES: break;
+    }
 }
 
 /* Put the hidden state after `layer` layers into every column block that asks for it. */
@@ -209,13 +228,22 @@ static void collect(const vlm_clip *c, const vlm_clip_scratch *s, vlm_backend *b
     }
 }
 
-void vlm_clip_encode(const vlm_clip *clip, vlm_clip_scratch *s, vlm_backend *backend,
-                     const float *pixels, float *out)
+uint32_t vlm_clip_n_pieces(const vlm_clip *clip)
 {
-    embed(clip, s, backend, pixels);
-    collect(clip, s, backend, 0, out);
-    for (uint32_t i = 0; i < clip->n_layers; i++) {
-        run_layer(clip, &clip->layers[i], s, backend);
-        collect(clip, s, backend, i + 1, out);
+    return 1 + clip->n_layers * N_LAYER_PIECES;
+}
+
+void vlm_clip_encode_piece(const vlm_clip *clip, vlm_clip_scratch *s, vlm_backend *backend,
+                           const float *pixels, float *out, uint32_t piece)
+{
+    assert(piece < vlm_clip_n_pieces(clip));
+    if (piece == 0) {
+        embed(clip, s, backend, pixels);
+        collect(clip, s, backend, 0, out);
+        return;
     }
+    const uint32_t layer = (piece - 1) / N_LAYER_PIECES;
+    const layer_piece part = (layer_piece)((piece - 1) % N_LAYER_PIECES);
+    run_layer_piece(clip, &clip->layers[layer], s, backend, part);
+    if (part == N_LAYER_PIECES - 1) collect(clip, s, backend, layer + 1, out);
 }

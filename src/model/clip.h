@@ -57,8 +57,10 @@ void vlm_clip_scratch_fini(vlm_clip_scratch *s, vlm_backend *backend);
 
 /* Hidden states of one image: pixels [channels, image_size, image_size] on the host to out
  * [n_tokens, n_feature_layers * width] on the device, the class token first; several feature layers
- * lie side by side in each row. */
-void vlm_clip_encode(const vlm_clip *clip, vlm_clip_scratch *s, vlm_backend *backend,
-                     const float *pixels, float *out);
+ * lie side by side in each row.  In vlm_clip_n_pieces pieces, from 0 on in order and with the same
+ * arguments; the scratch holds what lies between two of them. */
+uint32_t vlm_clip_n_pieces(const vlm_clip *clip);
+void vlm_clip_encode_piece(const vlm_clip *clip, vlm_clip_scratch *s, vlm_backend *backend,
+                           const float *pixels, float *out, uint32_t piece);
 
 #endif

@@ -13,9 +13,11 @@ typedef struct vlm_vision vlm_vision; /* a family's tower, projector and their w
 typedef struct vlm_family {
     const char *model_type; /* as in config.json */
 
-    /* Bind the weights of everything in front of the decoder.  Every status of vlm_weights_*. */
+    /* Bind the weights of everything in front of the decoder.  piece_flop: how much work a piece of
+     * encode_piece may be.  Every status of vlm_weights_*. */
     VLM_MUST_USE vlm_status (*open)(const vlm_config *config, vlm_weights *weights,
-                                    vlm_backend *backend, vlm_vision **out, vlm_error *err);
+                                    vlm_backend *backend, double piece_flop, vlm_vision **out,
+                                    vlm_error *err);
     void (*close)(vlm_vision *vision); /* NULL is legal */
 
     /* Rows that one image takes in the decoder. */
@@ -24,8 +26,11 @@ typedef struct vlm_family {
     void (*hidden_shape)(const vlm_vision *vision, uint32_t *n_tokens, uint32_t *width);
 
     /* pixels [3, image_size, image_size] on the host to features [n_image_tokens, hidden] on the
-     * device.  hidden: NULL, or room on the host for the tower's selected hidden states. */
-    void (*encode)(vlm_vision *vision, const float *pixels, float *features, float *hidden);
+     * device, in n_pieces pieces, from 0 on in order and with the same arguments. */
+    uint32_t (*n_pieces)(const vlm_vision *vision);
+    void (*encode_piece)(vlm_vision *vision, const float *pixels, float *features, uint32_t piece);
+    /* The tower's selected hidden states of the last image that was encoded, to the host. */
+    void (*read_hidden)(vlm_vision *vision, float *hidden);
 } vlm_family;
 
 extern const vlm_family vlm_family_llava; /* llava.c: CLIP, two-layer projector */

@@ -6,7 +6,18 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "model/piece.h"
 #include "model/rope.h"
+
+/* A layer's, in order. */
+typedef enum layer_piece {
+    PIECE_QKV,
+    PIECE_ATTENTION,
+    PIECE_GATE,
+    PIECE_UP,
+    PIECE_DOWN,
+    N_LAYER_PIECES
+} layer_piece;
 
 typedef struct matrix_spec {
     const char *weight, *bias;
@@ -147,21 +158,24 @@ void vlm_llama_scratch_fini(vlm_llama_scratch *s, vlm_backend *b)
     *s = (vlm_llama_scratch){0};
 }
 
-/* LlamaAttention: the new rows' keys and values go straight to their place in the cache. */
-static void attention(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
-                      vlm_backend *b, float *k_cache, float *v_cache, float *x, uint32_t n,
-                      uint32_t n_past)
+/* LlamaAttention's first half: the new rows' keys and values go straight to their place in the
+ * cache. */
+static void project(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
+                    vlm_backend *b, float *k, float *v, const float *x, uint32_t n)
 {
     const vlm_backend_ops *ops = b->ops;
-    const size_t kv_width = (size_t)m->n_kv_heads * m->head_dim;
-    float *k = k_cache + n_past * kv_width, *v = v_cache + n_past * kv_width;
-
     ops->rms_norm(b, s->norm, x, n, &l->norm1, m->eps);
     ops->linear(b, s->q, s->norm, n, &l->q, &l->q_bias, false);
     ops->linear(b, k, s->norm, n, &l->k, &l->k_bias, false);
     ops->linear(b, v, s->norm, n, &l->v, &l->v_bias, false);
     ops->rope(b, s->q, n, m->n_heads, m->head_dim, s->positions, m->rope);
     ops->rope(b, k, n, m->n_kv_heads, m->head_dim, s->positions, m->rope);
+}
+
+static void attend(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
+                   vlm_backend *b, const float *k_cache, const float *v_cache, float *x, uint32_t n,
+                   uint32_t n_past)
+{
     const vlm_attn_args args = {
         .q = s->q,
         .k_cache = k_cache,
@@ -175,31 +189,65 @@ static void attention(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_sc
         .window = l->window,
         .scale = 1.0f / sqrtf((float)m->head_dim),
     };
-    ops->attn_causal(b, &args);
-    ops->linear(b, x, s->attn, n, &l->o, &l->o_bias, true);
+    b->ops->attn_causal(b, &args);
+    b->ops->linear(b, x, s->attn, n, &l->o, &l->o_bias, true);
 }
 
-/* LlamaMLP: x += down(act(gate(norm x)) * up(norm x)). */
-static void feed_forward(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
-                         vlm_backend *b, float *x, uint32_t n)
+uint32_t vlm_llama_n_pieces(const vlm_llama *m)
 {
+    return m->n_layers * N_LAYER_PIECES;
+}
+
+/* After the attention LlamaMLP: x += down(act(gate(norm x)) * up(norm x)). */
+void vlm_llama_forward_piece(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
+                             const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past,
+                             uint32_t piece)
+{
+    assert(n <= s->n_rows_max && n_past + n <= cache->n_ctx && cache->n_ctx <= m->n_positions);
+    assert(piece < vlm_llama_n_pieces(m));
     const vlm_backend_ops *ops = b->ops;
-    ops->rms_norm(b, s->norm, x, n, &l->norm2, m->eps);
-    ops->linear(b, s->gate, s->norm, n, &l->gate, &l->gate_bias, false);
-    ops->linear(b, s->up, s->norm, n, &l->up, &l->up_bias, false);
-    ops->act_mul(b, s->gate, s->up, (size_t)n * m->mlp, m->act);
-    ops->linear(b, x, s->gate, n, &l->down, &l->down_bias, true);
+    const uint32_t layer = piece / N_LAYER_PIECES;
+    const vlm_llama_layer *l = &m->layers[layer];
+    float *k_cache = cache->k[layer], *v_cache = cache->v[layer];
+    const size_t kv_offset = (size_t)n_past * m->n_kv_heads * m->head_dim;
+    switch ((layer_piece)(piece % N_LAYER_PIECES)) {
+    case PIECE_QKV:
+        for (uint32_t i = 0; i < n && layer == 0; i++) s->positions[i] = n_past + i;
+        project(m, l, s, b, k_cache + kv_offset, v_cache + kv_offset, x, n);
+        break;
+    case PIECE_ATTENTION: attend(m, l, s, b, k_cache, v_cache, x, n, n_past); break;
+    case PIECE_GATE:
+        ops->rms_norm(b, s->norm, x, n, &l->norm2, m->eps);
+        ops->linear(b, s->gate, s->norm, n, &l->gate, &l->gate_bias, false);
+        break;
+    case PIECE_UP:
+        ops->linear(b, s->up, s->norm, n, &l->up, &l->up_bias, false);
+        ops->act_mul(b, s->gate, s->up, (size_t)n * m->mlp, m->act);
+        break;
+    case PIECE_DOWN: ops->linear(b, x, s->gate, n, &l->down, &l->down_bias, true); break;
+    case N_LAYER_PIECES: break;
+    }
 }
 
 void vlm_llama_forward(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
                        const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past)
 {
-    assert(n <= s->n_rows_max && n_past + n <= cache->n_ctx && cache->n_ctx <= m->n_positions);
-    for (uint32_t i = 0; i < n; i++) s->positions[i] = n_past + i;
-    for (uint32_t i = 0; i < m->n_layers; i++) {
-        attention(m, &m->layers[i], s, b, cache->k[i], cache->v[i], x, n, n_past);
-        feed_forward(m, &m->layers[i], s, b, x, n);
-    }
+    for (uint32_t i = 0; i < vlm_llama_n_pieces(m); i++)
+        vlm_llama_forward_piece(m, s, b, cache, x, n, n_past, i);
+}
+
+/* Two operations for each weight; in the attention four for each element of a query and each key
+ * it meets. */
+uint32_t vlm_llama_piece_rows(const vlm_llama *m, double piece_flop, uint32_t n_past)
+{
+    const double hidden = m->hidden, q_width = (double)m->n_heads * m->head_dim;
+    const double kv_width = (double)m->n_kv_heads * m->head_dim;
+    const double qkv = 2.0 * hidden * (q_width + 2.0 * kv_width);
+    const double n_keys = (double)n_past + VLM_PIECE_ROWS_STEP;
+    const double attention = q_width * (4.0 * n_keys + 2.0 * hidden);
+    const double mlp = 2.0 * hidden * m->mlp;
+    const double most = qkv > attention ? qkv : attention;
+    return vlm_piece_rows(piece_flop, mlp > most ? mlp : most);
 }
 
 void vlm_llama_logits(const vlm_llama *m, vlm_backend *b, float *logits, float *x, uint32_t n)

@@ -67,6 +67,16 @@ void vlm_llama_scratch_fini(vlm_llama_scratch *s, vlm_backend *b);
 void vlm_llama_forward(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
                        const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past);
 
+/* The same in vlm_llama_n_pieces pieces, from 0 on in order and with the same arguments; x and the
+ * scratch hold what lies between two of them. */
+uint32_t vlm_llama_n_pieces(const vlm_llama *m);
+void vlm_llama_forward_piece(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
+                             const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past,
+                             uint32_t piece);
+
+/* The most rows after n_past others of which each piece stays within piece_flop; at least 1. */
+uint32_t vlm_llama_piece_rows(const vlm_llama *m, double piece_flop, uint32_t n_past);
+
 /* logits [n, n_vocab] of hidden states x [n, hidden]; both on the device, x is overwritten by its
  * norm. */
 void vlm_llama_logits(const vlm_llama *m, vlm_backend *b, float *logits, float *x, uint32_t n);

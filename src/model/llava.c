@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "model/clip.h"
 #include "model/family.h"
+#include "model/piece.h"
 #include "model/projector.h"
 
 struct vlm_vision {
@@ -13,8 +14,9 @@ struct vlm_vision {
     vlm_clip_scratch scratch;
     vlm_projector projector;
     float *hidden;    /* [clip.n_tokens, n_feature_layers * width] */
-    float *projected; /* [n_image_tokens, text hidden]: between the two layers */
+    float *projected; /* [n_piece_rows, text hidden]: between the two layers */
     uint32_t n_image_tokens;
+    uint32_t n_piece_rows; /* that go through the projector in one piece */
     bool keep_class_token; /* strategy "full"; "default" drops row 0 */
 };
 
@@ -37,7 +39,7 @@ static vlm_status alloc_outputs(vlm_vision *v, uint32_t text_hidden, vlm_error *
 {
     size_t n_hidden, n_projected;
     if (!vlm_size_mul(hidden_width(v) * sizeof(float), v->clip.n_tokens, &n_hidden) ||
-        !vlm_size_mul((size_t)text_hidden * sizeof(float), v->n_image_tokens, &n_projected))
+        !vlm_size_mul((size_t)text_hidden * sizeof(float), v->n_piece_rows, &n_projected))
         return vlm_fail_memory(err, "vision tower");
     void *ptr = NULL;
     VLM_TRY(v->backend->ops->alloc(v->backend, n_hidden, &ptr, err));
@@ -48,7 +50,7 @@ static vlm_status alloc_outputs(vlm_vision *v, uint32_t text_hidden, vlm_error *
 }
 
 static vlm_status llava_open(const vlm_config *config, vlm_weights *weights, vlm_backend *backend,
-                             vlm_vision **out, vlm_error *err)
+                             double piece_flop, vlm_vision **out, vlm_error *err)
 {
     *out = NULL;
     vlm_vision *v = calloc(1, sizeof *v);
@@ -59,6 +61,8 @@ static vlm_status llava_open(const vlm_config *config, vlm_weights *weights, vlm
     if (status == VLM_OK) {
         v->n_image_tokens = v->clip.n_tokens - (v->keep_class_token ? 0 : 1);
         status = vlm_projector_bind(&v->projector, config, weights, err);
+        v->n_piece_rows = vlm_piece_rows(piece_flop, vlm_projector_flop_per_row(&v->projector));
+        if (v->n_piece_rows > v->n_image_tokens) v->n_piece_rows = v->n_image_tokens;
     }
     if (status == VLM_OK) status = vlm_clip_scratch_init(&v->scratch, &v->clip, backend, err);
     if (status == VLM_OK) status = alloc_outputs(v, config->text.hidden_size, err);
@@ -81,14 +85,31 @@ static void llava_hidden_shape(const vlm_vision *v, uint32_t *n_tokens, uint32_t
     *width = (uint32_t)hidden_width(v);
 }
 
-static void llava_encode(vlm_vision *v, const float *pixels, float *features, float *hidden)
+static uint32_t llava_n_pieces(const vlm_vision *v)
 {
-    vlm_backend *b = v->backend;
-    vlm_clip_encode(&v->clip, &v->scratch, b, pixels, v->hidden);
-    const float *selected = v->hidden + (v->keep_class_token ? 0 : hidden_width(v));
-    vlm_projector_run(&v->projector, b, features, v->projected, selected, v->n_image_tokens);
-    if (hidden == NULL) return;
-    b->ops->download(b, hidden, v->hidden, v->clip.n_tokens * hidden_width(v) * sizeof *hidden);
+    const uint32_t n_blocks = (v->n_image_tokens + v->n_piece_rows - 1) / v->n_piece_rows;
+    return vlm_clip_n_pieces(&v->clip) + n_blocks;
+}
+
+static void llava_encode_piece(vlm_vision *v, const float *pixels, float *features, uint32_t piece)
+{
+    const uint32_t n_clip = vlm_clip_n_pieces(&v->clip);
+    if (piece < n_clip) {
+        vlm_clip_encode_piece(&v->clip, &v->scratch, v->backend, pixels, v->hidden, piece);
+        return;
+    }
+    const uint32_t row = (piece - n_clip) * v->n_piece_rows, n_left = v->n_image_tokens - row;
+    const uint32_t n = n_left < v->n_piece_rows ? n_left : v->n_piece_rows;
+    const size_t first = (size_t)row + (v->keep_class_token ? 0 : 1);
+    vlm_projector_run(&v->projector, v->backend,
+                      features + (size_t)row * v->projector.linear2.n_rows, v->projected,
+                      v->hidden + first * hidden_width(v), n);
+}
+
+static void llava_read_hidden(vlm_vision *v, float *hidden)
+{
+    v->backend->ops->download(v->backend, hidden, v->hidden,
+                              v->clip.n_tokens * hidden_width(v) * sizeof *hidden);
 }
 
 const vlm_family vlm_family_llava = {
@@ -97,5 +118,7 @@ const vlm_family vlm_family_llava = {
     .close = llava_close,
     .n_image_tokens = llava_n_image_tokens,
     .hidden_shape = llava_hidden_shape,
-    .encode = llava_encode,
+    .n_pieces = llava_n_pieces,
+    .encode_piece = llava_encode_piece,
+    .read_hidden = llava_read_hidden,
 };

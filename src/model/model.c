@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "model/family.h"
+#include "model/piece.h"
 #include "model/safetensors.h"
 
 struct vlm_model {
@@ -18,6 +19,7 @@ struct vlm_model {
     vlm_llama llama;
     vlm_llama_scratch scratch;
     uint32_t n_ctx, n_rows_max, n_image_tokens;
+    double piece_flop;
 };
 
 static const vlm_family *const families[] = {&vlm_family_llava};
@@ -74,14 +76,13 @@ static vlm_status read_configs(vlm_model *m, vlm_folder *folder, vlm_error *err)
 static vlm_status choose_sizes(vlm_model *m, const vlm_model_options *options, vlm_error *err)
 {
     const uint32_t max = m->config.text.max_positions;
+    m->piece_flop = options->piece_flop > 0.0 ? options->piece_flop : VLM_PIECE_FLOP;
     m->n_ctx = options->n_ctx;
     if (m->n_ctx == 0) m->n_ctx = max < VLM_CTX_DEFAULT_MAX ? max : VLM_CTX_DEFAULT_MAX;
     if (m->n_ctx > max)
         return vlm_fail(err, VLM_INVALID_ARGUMENT,
                         "ctx %u is more than the model's max_position_embeddings %u", m->n_ctx,
                         max);
-    m->n_rows_max = options->n_rows_max == 0 ? VLM_ROWS_DEFAULT : options->n_rows_max;
-    if (m->n_rows_max > m->n_ctx) m->n_rows_max = m->n_ctx;
     return VLM_OK;
 }
 
@@ -90,9 +91,12 @@ static vlm_status bind(vlm_model *m, vlm_folder *folder, const vlm_model_options
 {
     VLM_TRY(vlm_safetensors_open_folder(folder, &m->files, err));
     VLM_TRY(vlm_weights_new(m->files, m->backend, options->dtype, &m->weights, err));
-    VLM_TRY(m->family->open(&m->config, m->weights, m->backend, &m->vision, err));
+    VLM_TRY(m->family->open(&m->config, m->weights, m->backend, m->piece_flop, &m->vision, err));
     m->n_image_tokens = m->family->n_image_tokens(m->vision);
     VLM_TRY(vlm_llama_bind(&m->llama, &m->config, m->n_ctx, m->weights, err));
+    m->n_rows_max = options->n_rows_max;
+    if (m->n_rows_max == 0) m->n_rows_max = vlm_llama_piece_rows(&m->llama, m->piece_flop, 0);
+    if (m->n_rows_max > m->n_ctx) m->n_rows_max = m->n_ctx;
     return vlm_llama_scratch_init(&m->scratch, &m->llama, m->n_rows_max, m->backend, err);
 }
 
@@ -146,6 +150,12 @@ uint32_t vlm_model_n_rows_max(const vlm_model *m)
     return m->n_rows_max;
 }
 
+uint32_t vlm_model_n_rows(const vlm_model *m, uint32_t n_past)
+{
+    const uint32_t n = vlm_llama_piece_rows(&m->llama, m->piece_flop, n_past);
+    return n < m->n_rows_max ? n : m->n_rows_max;
+}
+
 uint32_t vlm_model_n_image_tokens(const vlm_model *m)
 {
     return m->n_image_tokens;
@@ -174,7 +184,19 @@ vlm_status vlm_model_preprocess(const vlm_model *m, const vlm_image *image, floa
 
 void vlm_model_encode(vlm_model *m, const float *pixels, float *features, float *hidden_states)
 {
-    m->family->encode(m->vision, pixels, features, hidden_states);
+    for (uint32_t i = 0; i < vlm_model_n_encode_pieces(m); i++)
+        vlm_model_encode_piece(m, pixels, features, i);
+    if (hidden_states != NULL) m->family->read_hidden(m->vision, hidden_states);
+}
+
+uint32_t vlm_model_n_encode_pieces(const vlm_model *m)
+{
+    return m->family->n_pieces(m->vision);
+}
+
+void vlm_model_encode_piece(vlm_model *m, const float *pixels, float *features, uint32_t piece)
+{
+    m->family->encode_piece(m->vision, pixels, features, piece);
 }
 
 void vlm_model_embed_text(vlm_model *m, float *x, const uint32_t *ids, uint32_t n)
@@ -204,6 +226,17 @@ void vlm_model_forward(vlm_model *m, const vlm_llama_cache *cache, float *x, uin
                        uint32_t n_past)
 {
     vlm_llama_forward(&m->llama, &m->scratch, m->backend, cache, x, n, n_past);
+}
+
+uint32_t vlm_model_n_forward_pieces(const vlm_model *m)
+{
+    return vlm_llama_n_pieces(&m->llama);
+}
+
+void vlm_model_forward_piece(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
+                             uint32_t n_past, uint32_t piece)
+{
+    vlm_llama_forward_piece(&m->llama, &m->scratch, m->backend, cache, x, n, n_past, piece);
 }
 
 void vlm_model_logits(vlm_model *m, float *logits, float *x, uint32_t n)

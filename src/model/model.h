@@ -20,10 +20,11 @@ typedef struct vlm_model vlm_model;
 typedef struct vlm_model_options {
     vlm_weight_dtype dtype;
     uint32_t n_ctx;      /* longest sequence; 0: the model's, at most VLM_CTX_DEFAULT_MAX */
-    uint32_t n_rows_max; /* most rows of one forward call; 0: VLM_ROWS_DEFAULT */
+    uint32_t n_rows_max; /* most rows of one forward call; 0: as piece_flop allows */
+    double piece_flop;   /* of one piece of encode or forward; 0: VLM_PIECE_FLOP */
 } vlm_model_options;
 
-enum { VLM_CTX_DEFAULT_MAX = 32768, VLM_ROWS_DEFAULT = 512 };
+enum { VLM_CTX_DEFAULT_MAX = 32768 };
 
 /* Errors name the file and the tensor or field.  Every status. */
 VLM_MUST_USE vlm_status vlm_model_open(vlm_folder *folder, vlm_backend *backend,
@@ -35,6 +36,8 @@ const vlm_config *vlm_model_config(const vlm_model *m);
 const vlm_preproc *vlm_model_preproc(const vlm_model *m);
 uint32_t vlm_model_n_ctx(const vlm_model *m);
 uint32_t vlm_model_n_rows_max(const vlm_model *m);
+/* How many rows to run at a time after n_past others, so that no piece is long: 1..n_rows_max. */
+uint32_t vlm_model_n_rows(const vlm_model *m, uint32_t n_past);
 /* Rows that one image takes. */
 uint32_t vlm_model_n_image_tokens(const vlm_model *m);
 /* Shape of the vision tower's selected hidden states of one image. */
@@ -49,6 +52,10 @@ VLM_MUST_USE vlm_status vlm_model_preprocess(const vlm_model *m, const vlm_image
 
 /* features [n_image_tokens, hidden] on the device; hidden_states NULL or on the host. */
 void vlm_model_encode(vlm_model *m, const float *pixels, float *features, float *hidden_states);
+/* The same without hidden_states, in pieces from 0 on in order and with the same arguments; no
+ * other image may be encoded in between. */
+uint32_t vlm_model_n_encode_pieces(const vlm_model *m);
+void vlm_model_encode_piece(vlm_model *m, const float *pixels, float *features, uint32_t piece);
 
 /* x [n, hidden] = embeddings of ids [n] (each < vocabulary), those equal to the image token
  * replaced in order by the rows of features from *feature_row on, which is moved forward. */
@@ -61,6 +68,11 @@ void vlm_model_embed_text(vlm_model *m, float *x, const uint32_t *ids, uint32_t 
 /* As vlm_llama_forward and vlm_llama_logits. */
 void vlm_model_forward(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
                        uint32_t n_past);
+/* The same in pieces from 0 on in order and with the same arguments; no other forward may run in
+ * between. */
+uint32_t vlm_model_n_forward_pieces(const vlm_model *m);
+void vlm_model_forward_piece(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
+                             uint32_t n_past, uint32_t piece);
 void vlm_model_logits(vlm_model *m, float *logits, float *x, uint32_t n);
 
 /* A cache for n_ctx positions on the model's device; memory is taken as it is used. */

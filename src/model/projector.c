@@ -18,6 +18,12 @@ vlm_status vlm_projector_bind(vlm_projector *p, const vlm_config *config, vlm_we
     return vlm_weights_vector(weights, root, "linear_2.bias", hidden, &p->linear2_bias, err);
 }
 
+double vlm_projector_flop_per_row(const vlm_projector *p)
+{
+    const double n1 = (double)p->linear1.n_rows * p->linear1.n_cols;
+    return 2.0 * (n1 + (double)p->linear2.n_rows * p->linear2.n_cols);
+}
+
 void vlm_projector_run(const vlm_projector *p, vlm_backend *b, float *y, float *tmp, const float *x,
                        uint32_t n)
 {

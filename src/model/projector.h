@@ -20,6 +20,8 @@ typedef struct vlm_projector {
 VLM_MUST_USE vlm_status vlm_projector_bind(vlm_projector *p, const vlm_config *config,
                                            vlm_weights *weights, vlm_error *err);
 
+double vlm_projector_flop_per_row(const vlm_projector *p);
+
 /* y = linear2(act(linear1(x))).  x [n, linear1.n_cols], y and tmp [n, hidden], none aliasing. */
 void vlm_projector_run(const vlm_projector *p, vlm_backend *b, float *y, float *tmp, const float *x,
                        uint32_t n);
