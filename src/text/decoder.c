@@ -352,3 +352,49 @@ vlm_status vlm_decoder_flush(vlm_decoder_state *state, vlm_buf *out, vlm_error *
     }
     return VLM_OK;
 }
+
+static vlm_status token_step(vlm_decoder_state *state, size_t i, vlm_bytes *text, bool *is_byte,
+                             vlm_error *err)
+{
+    const vlm_decode_step *step = &state->decoder->steps[i];
+    vlm_buf *to = &state->work[i];
+    vlm_status status = VLM_OK;
+    switch (step->kind) {
+    case VLM_DECODE_REPLACE:
+    case VLM_DECODE_METASPACE:
+        status = replace_all(state, step, *text, vlm_buf_bytes(&step->put), to, err);
+        break;
+    case VLM_DECODE_SUFFIX:
+        status = replace_all(state, step, *text, vlm_bytes_of(" "), to, err);
+        break;
+    case VLM_DECODE_BYTE_FALLBACK: {
+        const int byte = byte_token(*text);
+        *is_byte = byte >= 0;
+        if (!*is_byte) return VLM_OK;
+        status = vlm_buf_append_char(to, (char)byte, err);
+        break;
+    }
+    case VLM_DECODE_BYTE_LEVEL:
+        if (!append_as_bytes(to, *text, &status, err)) return VLM_OK;
+        break;
+    case VLM_DECODE_FUSE:
+    case VLM_DECODE_STRIP: return VLM_OK;
+    }
+    *text = vlm_buf_bytes(to);
+    return status;
+}
+
+vlm_status vlm_decoder_token_bytes(const vlm_decoder *decoder, vlm_bytes token, vlm_buf *out,
+                                   vlm_error *err)
+{
+    vlm_decoder_state state;
+    vlm_decoder_state_init(&state, decoder);
+    vlm_bytes text = token;
+    vlm_status status = VLM_OK;
+    bool is_byte = false;
+    for (size_t i = 0; i < decoder->n && status == VLM_OK && !is_byte; i++)
+        status = token_step(&state, i, &text, &is_byte, err);
+    if (status == VLM_OK) status = vlm_buf_append(out, text.ptr, text.len, err);
+    vlm_decoder_state_fini(&state);
+    return status;
+}

@@ -76,4 +76,9 @@ VLM_MUST_USE vlm_status vlm_decoder_push(vlm_decoder_state *state, vlm_bytes tok
                                          vlm_error *err);
 VLM_MUST_USE vlm_status vlm_decoder_flush(vlm_decoder_state *state, vlm_buf *out, vlm_error *err);
 
+/* Append the bytes of one token as it is anywhere but at an end of a text; not always whole code
+ * points. */
+VLM_MUST_USE vlm_status vlm_decoder_token_bytes(const vlm_decoder *decoder, vlm_bytes token,
+                                                vlm_buf *out, vlm_error *err);
+
 #endif

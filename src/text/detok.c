@@ -34,6 +34,13 @@ vlm_status vlm_tokenizer_decode(const vlm_tokenizer *tok, const uint32_t *ids, s
     return status;
 }
 
+vlm_status vlm_tokenizer_token_bytes(const vlm_tokenizer *tok, uint32_t id, vlm_buf *out,
+                                     vlm_error *err)
+{
+    if (id >= tok->n_tokens || tok->tokens[id].text.ptr == NULL) return VLM_OK;
+    return vlm_decoder_token_bytes(&tok->decoder, tok->tokens[id].text, out, err);
+}
+
 vlm_status vlm_detok_new(const vlm_tokenizer *tok, vlm_detok **out, vlm_error *err)
 {
     vlm_detok *detok = calloc(1, sizeof *detok);

@@ -70,6 +70,12 @@ VLM_MUST_USE vlm_status vlm_tokenizer_decode(const vlm_tokenizer *tok, const uin
                                              size_t n, bool skip_special, vlm_buf *out,
                                              vlm_error *err);
 
+/* Append the bytes that one token stands for wherever it is not at an end of a text: with the space
+ * that decoding takes from a first word, and not always whole code points.  Nothing for an id
+ * without a token. */
+VLM_MUST_USE vlm_status vlm_tokenizer_token_bytes(const vlm_tokenizer *tok, uint32_t id,
+                                                  vlm_buf *out, vlm_error *err);
+
 /* True when text starts with the string of the BOS token that add_special would put there: the
  * caller then encodes without add_special, so that there is one BOS. */
 bool vlm_tokenizer_text_has_bos(const vlm_tokenizer *tok, vlm_bytes text);
