@@ -2,8 +2,8 @@
  * It takes pixels, never files: a decoder that dies on a hostile picture takes no model with it.
  * Not: HTTP, gRPC, image formats; nor threads of its own: somebody calls step.
  * Ownership: submit copies what it keeps; events live until the next call of next_event.
- * Threads: prepare, tokenize and detokenize from any; everything else from one at a time, the step
- * thread. */
+ * Threads: prepare, job_free, info, tokenize and detokenize from any; everything else from one at
+ * a time, the step thread. */
 #ifndef VLM_ENGINE_ENGINE_H
 #define VLM_ENGINE_ENGINE_H
 
@@ -146,12 +146,13 @@ typedef struct vlm_engine_ops {
     /* Takes the job over on success.  The id is never used again.  RESOURCE_EXHAUSTED when too many
      * wait. */
     VLM_MUST_USE vlm_status (*submit)(vlm_engine *e, vlm_job *job, uint64_t *id, vlm_error *err);
-    /* The request ends at the next step, with DONE/CANCELLED for what was running.  An unknown id
-     * is ignored. */
+    /* The request ends at the next step with one DONE/CANCELLED, waiting ones too, which then had
+     * no STARTED.  An unknown id is ignored. */
     void (*cancel)(vlm_engine *e, uint64_t id);
 
-    /* Do one piece of work: one image, one chunk of a prompt, or one token.  Does nothing while
-     * events wait to be fetched.  False when there is nothing to do. */
+    /* Work for a moment, at most to the next event: a model takes several steps for a picture, a
+     * long prompt or a token of its own.  Does nothing while events wait to be fetched.  False when
+     * there is nothing to do. */
     bool (*step)(vlm_engine *e);
 
     /* When step has returned false: the time (vlm_clock_ns) at which there will be work again by
@@ -193,6 +194,7 @@ typedef struct vlm_engine_options {
     bool cpu_level_given; /* false: the best that this CPU has */
     vlm_cpu_level cpu_level;
     uint32_t waiting_max; /* 0: 256 */
+    uint32_t step_us;     /* a step ends at the first chance after so long; 0: 50,000 */
 } vlm_engine_options;
 
 /* The engine of a model folder on the CPU.  The folder must outlive it.  Every status, with the
