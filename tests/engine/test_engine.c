@@ -1,101 +1,6 @@
 /* test_engine.c - requests to a tiny model: the same bytes on any number of threads, choices, stop
  * strings, limits, cancelling at every step, errors that name the parameter. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "engine/engine.h"
-
-static vlm_folder *folder;
-
-static int open_folder(void **state)
-{
-    (void)state;
-    vlm_error err;
-    return vlm_folder_open(VLM_SOURCE_DIR "/tests/golden/llava-spm", &folder, &err) != VLM_OK;
-}
-
-static int close_folder(void **state)
-{
-    (void)state;
-    vlm_folder_close(folder);
-    return 0;
-}
-
-static vlm_engine *open_engine(uint32_t n_threads, vlm_cpu_level level)
-{
-    const vlm_engine_options options = {
-        .n_threads = n_threads, .cpu_level_given = true, .cpu_level = level, .n_ctx = 512};
-    vlm_engine *e;
-    vlm_error err;
-    if (vlm_engine_open(folder, &options, &e, &err) != VLM_OK) fail_msg("%s", err.msg);
-    return e;
-}
-
-/* A picture with something in every corner. */
-static void draw(vlm_image *image, uint32_t width, uint32_t height)
-{
-    *image = (vlm_image){.width = width, .height = height};
-    image->rgb = malloc((size_t)width * height * 3);
-    assert_non_null(image->rgb);
-    for (size_t i = 0; i < (size_t)width * height * 3; i++)
-        image->rgb[i] = (uint8_t)(i * 37 + i / 300);
-}
-
-typedef struct answers {
-    vlm_buf text[VLM_REQUEST_CHOICES_MAX];
-    vlm_event done[VLM_REQUEST_CHOICES_MAX];
-    uint32_t n_done;
-    bool failed;
-} answers;
-
-static void run_to_end(vlm_engine *e, answers *a)
-{
-    vlm_error err;
-    vlm_event event;
-    bool last = false;
-    while (!last && e->ops->step(e)) {
-        while (e->ops->next_event(e, &event)) {
-            if (event.type == VLM_EVENT_TEXT)
-                assert_int_equal(
-                    vlm_buf_append(&a->text[event.choice], event.text.ptr, event.text.len, &err),
-                    VLM_OK);
-            if (event.type == VLM_EVENT_DONE) {
-                a->done[a->n_done++] = event;
-                last = event.last;
-            }
-            if (event.type == VLM_EVENT_ERROR) last = a->failed = true;
-        }
-    }
-}
-
-static void ask(vlm_engine *e, const vlm_request *request, answers *a)
-{
-    uint64_t id;
-    vlm_error err;
-    *a = (answers){0};
-    for (size_t i = 0; i < VLM_REQUEST_CHOICES_MAX; i++) vlm_buf_init(&a->text[i], 1 << 20);
-    if (vlm_engine_submit(e, request, &id, &err) != VLM_OK) fail_msg("%s", err.msg);
-    run_to_end(e, a);
-    assert_false(a->failed);
-}
-
-static void forget(answers *a)
-{
-    for (size_t i = 0; i < VLM_REQUEST_CHOICES_MAX; i++) vlm_buf_fini(&a->text[i]);
-}
-
-static vlm_message user_message(vlm_part *parts, size_t n_parts)
-{
-    return (vlm_message){.role = vlm_bytes_of("user"), .parts = parts, .n_parts = n_parts};
-}
+#include "engine/engine_case.h"
 
 static void test_same_bytes_on_any_threads(void **state)
 {
@@ -169,7 +74,21 @@ static void test_stop_strings(void **state)
     e->ops->close(e);
 }
 
-/* Cancelled after any number of steps, a request ends and the next one is answered as if alone. */
+/* How many steps a request takes, all its events with it. */
+static int count_steps(vlm_engine *e, const vlm_request *request)
+{
+    uint64_t id;
+    vlm_error err;
+    vlm_event event;
+    int n = 0;
+    assert_int_equal(vlm_engine_submit(e, request, &id, &err), VLM_OK);
+    for (; e->ops->step(e); n++)
+        while (e->ops->next_event(e, &event)) continue;
+    return n;
+}
+
+/* Cancelled after any number of steps, a request ends at the next one, and what comes after it is
+ * answered as if alone. */
 static void test_cancel_at_every_step(void **state)
 {
     (void)state;
@@ -179,32 +98,135 @@ static void test_cancel_at_every_step(void **state)
     const vlm_message message = user_message(parts, 3);
     vlm_request request = {.messages = &message,
                            .n_messages = 1,
-                           .max_tokens = 8,
+                           .max_tokens = 3,
+                           .n_choices = 2,
                            .ignore_eos = true,
                            .sampling = vlm_sampling_default};
-    vlm_engine *e = open_engine(1, vlm_cpu_level_best());
-    answers want, got;
+    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512, .step_us = 1});
+    answers want, got, next;
     ask(e, &request, &want);
-    for (int n_steps = 0; n_steps < 12; n_steps++) {
-        uint64_t id;
+    const int n_all = count_steps(e, &request);
+    assert_true(n_all > 50);
+    for (int n_steps = 0; n_steps <= n_all; n_steps++) {
+        uint64_t id, next_id;
         vlm_error err;
         vlm_event event;
-        bool cancelled = false, ended = false;
+        answers_init(&got);
+        answers_init(&next);
         assert_int_equal(vlm_engine_submit(e, &request, &id, &err), VLM_OK);
-        for (int i = 0; i < n_steps && e->ops->step(e); i++)
-            while (e->ops->next_event(e, &event)) ended |= event.type == VLM_EVENT_DONE;
+        assert_int_equal(vlm_engine_submit(e, &request, &next_id, &err), VLM_OK);
+        for (int i = 0; i < n_steps && !got.over && e->ops->step(e); i++)
+            while (e->ops->next_event(e, &event)) take_event(&got, &event);
+        const bool over = got.over;
         e->ops->cancel(e, id);
         e->ops->cancel(e, id + 1000);
-        while (e->ops->step(e))
-            while (e->ops->next_event(e, &event))
-                cancelled |= event.type == VLM_EVENT_DONE && event.finish == VLM_FINISH_CANCELLED;
-        assert_true(cancelled != ended);
-        ask(e, &request, &got);
-        assert_string_equal(got.text[0].data, want.text[0].data);
+        assert_true(e->ops->step(e));
+        while (e->ops->next_event(e, &event))
+            take_event(event.request_id == id ? &got : &next, &event);
+        assert_true(got.over && got.cancelled == !over);
+        same_answers(&want, &got);
+        run_to_end(e, next_id, &next);
+        same_answers(&want, &next);
         forget(&got);
+        forget(&next);
     }
     forget(&want);
     vlm_image_fini(&image);
+    e->ops->close(e);
+}
+
+/* In the queue: told at the next step, before anything else is computed, and without a start. */
+static void test_cancel_in_queue(void **state)
+{
+    (void)state;
+    vlm_part part = {.text = vlm_bytes_of("Say hello.")};
+    const vlm_message message = user_message(&part, 1);
+    vlm_request request = {.messages = &message,
+                           .n_messages = 1,
+                           .max_tokens = 5,
+                           .ignore_eos = true,
+                           .sampling = vlm_sampling_default};
+    vlm_engine *e = open_with(
+        &(vlm_engine_options){.n_threads = 1, .n_ctx = 512, .waiting_max = 4, .step_us = 1});
+    answers want, got[4];
+    uint64_t id[4], none;
+    vlm_error err;
+    vlm_event event;
+    vlm_engine_stats stats;
+    ask(e, &request, &want);
+    for (size_t i = 0; i < 4; i++) {
+        answers_init(&got[i]);
+        assert_int_equal(vlm_engine_submit(e, &request, &id[i], &err), VLM_OK);
+    }
+    assert_int_equal(vlm_engine_submit(e, &request, &none, &err), VLM_RESOURCE_EXHAUSTED);
+    e->ops->stats(e, &stats);
+    assert_true(stats.n_running == 0 && stats.n_waiting == 4 && stats.kv_usage == 0.0);
+    assert_true(e->ops->step(e));
+    e->ops->cancel(e, id[2]);
+    e->ops->cancel(e, id[3]);
+    e->ops->cancel(e, id[3]);
+    e->ops->stats(e, &stats);
+    assert_true(stats.n_running == 1 && stats.n_waiting == 1);
+    while (e->ops->next_event(e, &event)) take_event(&got[0], &event);
+    for (size_t i = 2; i < 4; i++) {
+        assert_true(e->ops->step(e));
+        assert_true(e->ops->next_event(e, &event));
+        assert_int_equal(event.request_id, id[i]);
+        take_event(&got[i], &event);
+        assert_true(got[i].cancelled && got[i].over && !got[i].started);
+        assert_false(e->ops->next_event(e, &event));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        run_to_end(e, id[i], &got[i]);
+        same_answers(&want, &got[i]);
+    }
+    assert_false(e->ops->step(e));
+    assert_true(e->ops->wake_ns(e) == UINT64_MAX);
+    e->ops->stats(e, &stats);
+    assert_true(stats.n_running == 0 && stats.n_waiting == 0);
+    for (size_t i = 0; i < 4; i++) forget(&got[i]);
+    forget(&want);
+    e->ops->close(e);
+}
+
+/* The last token that is allowed ends the sequence: it has stopped, not been cut. */
+static void test_end_at_the_limit(void **state)
+{
+    (void)state;
+    vlm_part part = {.text = vlm_bytes_of("Say hello.")};
+    const vlm_message message = user_message(&part, 1);
+    const vlm_logit_bias to_end = {.id = 2, .bias = 100.0f};
+    vlm_request request = {.messages = &message,
+                           .n_messages = 1,
+                           .max_tokens = 1,
+                           .n_choices = 2,
+                           .sampling = vlm_sampling_default};
+    request.sampling.logit_bias = &to_end;
+    request.sampling.n_logit_bias = 1;
+    vlm_engine *e = open_engine(1, vlm_cpu_level_best());
+    answers a;
+    ask(e, &request, &a);
+    for (size_t c = 0; c < 2; c++) {
+        assert_int_equal(a.done[c].finish, VLM_FINISH_STOP);
+        assert_int_equal(a.done[c].usage.n_completion, 1);
+        assert_int_equal(a.n_ids[c], 0);
+    }
+    forget(&a);
+    request.ignore_eos = true;
+    ask(e, &request, &a);
+    assert_int_equal(a.done[0].finish, VLM_FINISH_LENGTH);
+    assert_int_equal(a.n_ids[0], 1);
+    assert_int_equal(a.ids[0][0], 2);
+    forget(&a);
+    /* As many as fit: prompt and answer fill the context. */
+    request.max_tokens = 0;
+    request.n_choices = 1;
+    request.sampling.n_logit_bias = 0;
+    ask(e, &request, &a);
+    assert_int_equal(a.done[0].usage.n_prompt + a.done[0].usage.n_completion, 512);
+    assert_true(a.done[0].timings.decode_s > 0.0 && a.done[0].timings.prefill_s > 0.0);
+    assert_true(a.done[0].timings.queue_s >= 0.0 && a.done[0].timings.image_s == 0.0);
+    forget(&a);
     e->ops->close(e);
 }
 
@@ -256,6 +278,10 @@ static void test_refusals(void **state)
     request.sampling.top_p = 0.0f;
     refused(e, &request, VLM_INVALID_ARGUMENT, "top_p");
     request.sampling.top_p = 1.0f;
+    request.logprobs = true;
+    request.n_top_logprobs = 21;
+    refused(e, &request, VLM_INVALID_ARGUMENT, "top_logprobs must be at most 20");
+    request.logprobs = false;
     request.n_choices = 9;
     refused(e, &request, VLM_INVALID_ARGUMENT, "n must be");
     request.n_choices = 1;
@@ -270,10 +296,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes_on_any_threads),
-        cmocka_unit_test(test_stop_strings),
-        cmocka_unit_test(test_cancel_at_every_step),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_same_bytes_on_any_threads), cmocka_unit_test(test_stop_strings),
+        cmocka_unit_test(test_cancel_at_every_step),      cmocka_unit_test(test_cancel_in_queue),
+        cmocka_unit_test(test_end_at_the_limit),          cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, open_folder, close_folder);
 }
