@@ -144,6 +144,12 @@ vlm_status vlm_stream_new_memory(vlm_buf *written, const vlm_stream_handler *han
     return VLM_OK;
 }
 
+void vlm_stream_push(vlm_stream *s, const void *data, size_t len)
+{
+    assert(s->written != NULL);
+    s->handler->data(s->user, data, len);
+}
+
 /* One buffer per thread: libuv reads into it and hands it over at once. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -235,7 +241,8 @@ void vlm_stream_write(vlm_stream *s, const void *data, size_t len)
 
 size_t vlm_stream_unsent(const vlm_stream *s)
 {
-    return s->unsent;
+    /* libuv's own count goes down with each piece that the system takes. */
+    return s->written != NULL || s->unsent == 0 ? 0 : uv_stream_get_write_queue_size(&s->uv.stream);
 }
 
 static void on_shutdown(uv_shutdown_t *request, int status)

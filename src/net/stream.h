@@ -46,6 +46,9 @@ VLM_MUST_USE vlm_status vlm_stream_connect_unix(uv_loop_t *loop, const char *pat
 VLM_MUST_USE vlm_status vlm_stream_new_memory(vlm_buf *written, const vlm_stream_handler *handler,
                                               void *user, vlm_stream **out, vlm_error *err);
 
+/* The peer of a stream without a socket sends: calls handler->data. */
+void vlm_stream_push(vlm_stream *s, const void *data, size_t len);
+
 /* Call handler->data from now on, or no more until the next call. */
 void vlm_stream_read(vlm_stream *s, bool on);
 

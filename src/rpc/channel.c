@@ -114,6 +114,7 @@ static void drop_connection(vlm_rpc_channel *ch)
         ch->calls = calls;
         while (ch->calls != NULL) {
             ch->calls->failed = true;
+            memcpy(ch->calls->reason, "lost", sizeof "lost");
             end_call(ch->calls);
         }
     }

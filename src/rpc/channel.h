@@ -48,8 +48,8 @@ typedef struct vlm_rpc_call_options {
     vlm_bytes request_id; /* metadata x-request-id; empty: none */
     /* A message has come; the memory is the call's again afterwards.  May cancel the call. */
     void (*message)(void *user, const uint8_t *data, size_t len);
-    /* The call has ended: error is NULL for OK; reason is the trailer vlmd-reason or NULL; is_sent
-     * says whether the request may have reached a method. */
+    /* The call has ended: error is NULL for OK; reason is the trailer vlmd-reason, "lost" when the
+     * connection broke under it, or NULL. */
     void (*done)(void *user, const vlm_error *error, const char *reason);
     void *user;
 } vlm_rpc_call_options;

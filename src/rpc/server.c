@@ -33,6 +33,13 @@ static void on_over(void *user)
     close_connection(user);
 }
 
+size_t vlm_rpc_server_n_connections(const vlm_rpc_server *server)
+{
+    size_t n = 0;
+    for (const vlm_rpc_connection *c = server->connections; c != NULL; c = c->next) n++;
+    return n;
+}
+
 size_t vlm_rpc_server_n_calls(const vlm_rpc_server *server)
 {
     return server->n_calls;

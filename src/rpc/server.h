@@ -53,6 +53,7 @@ void vlm_rpc_server_accept(vlm_rpc_server *server, vlm_stream *stream);
  * none is left. */
 void vlm_rpc_server_drain(vlm_rpc_server *server, void (*idle)(void *user), void *user);
 size_t vlm_rpc_server_n_calls(const vlm_rpc_server *server);
+size_t vlm_rpc_server_n_connections(const vlm_rpc_server *server);
 
 /* Both may be NULL.  cancelled: the peer went away, reset the call or its deadline passed; the call
  * is gone when it returns.  drained: what was sent has left the queue. */

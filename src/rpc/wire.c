@@ -129,6 +129,8 @@ void vlm_rpc_timeout_format(uint64_t ns, char out[VLM_RPC_TIMEOUT_LEN_MAX])
         (void)snprintf(out, VLM_RPC_TIMEOUT_LEN_MAX, "%" PRIu64 "u", us);
     else if (us / 1000 < 100000000)
         (void)snprintf(out, VLM_RPC_TIMEOUT_LEN_MAX, "%" PRIu64 "m", us / 1000);
+    else if (us / 1000000 < 100000000)
+        (void)snprintf(out, VLM_RPC_TIMEOUT_LEN_MAX, "%" PRIu64 "S", us / 1000000);
     else
         (void)snprintf(out, VLM_RPC_TIMEOUT_LEN_MAX, "%uS", 99999999u);
 }
