@@ -23,7 +23,8 @@ demo: deps build ## install packages, build, and ask the built-in model about a 
 
 test: ## install packages, build all ways, lint, unit tests, fuzz targets, end-to-end tests
 	@tools/deps.sh build test
-	@$(PYTHON) tools/test.py
+	@tools/venv.sh
+	@PYTHON=$(CURDIR)/.venv/bin/python .venv/bin/python tools/test.py
 
 lint: ## format, includes, headers alone, banned functions, sizes, clang-tidy
 	@tools/deps.sh --check build test
