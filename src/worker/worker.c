@@ -6,9 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/notify.h"
+
+#define HURRY_NS ((uint64_t)500000000u)
 
 typedef struct worker {
     const vlm_worker_options *options;
@@ -145,7 +148,8 @@ vlm_status vlm_worker_run(const vlm_worker_options *options, vlm_engine *engine,
                           vlm_decoders *decoders, bool *in_use, vlm_error *err)
 {
     *in_use = false;
-    worker w = {.options = options};
+    static worker w; /* threads may outlive this function */
+    w = (worker){.options = options};
     if (uv_loop_init(&w.loop) != 0) return vlm_fail(err, VLM_INTERNAL, "no event loop");
     const vlm_service_options service_options = {
         .loop = &w.loop,
