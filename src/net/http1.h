@@ -69,10 +69,10 @@ typedef struct vlm_http1 {
     size_t header_bytes;     /* of all field lines and trailers so far */
     uint32_t n_fields;       /* the same in lines */
     uint16_t error_status;
-    uint16_t n_size_line; /* bytes of this chunk's size line so far */
+    uint16_t n_ext; /* bytes of this chunk's extensions so far */
     uint8_t state;
-    uint8_t n_digits;
-    uint8_t n_name; /* of a trailer's name */
+    uint8_t n_digits; /* of this chunk's size so far */
+    uint8_t n_name;   /* of a trailer's name so far */
     bool in_trailer;
     bool skipped_crlf; /* the one that is let pass before a request line */
     char name[20];     /* of a trailer, lower case, cut */
@@ -82,11 +82,11 @@ typedef struct vlm_http1 {
 void vlm_http1_init(vlm_http1 *p, const vlm_http1_limits *limits);
 void vlm_http1_fini(vlm_http1 *p);
 
-/* Take bytes from data and return the next event; *n_used says how many were taken, also on
- * NEED_MORE (all of them) and ERROR.  The caller goes on with the rest until NEED_MORE.  An event
- * may need no bytes: call with what is left even if that is nothing (data may be NULL then).
- * *body is set for BODY only, a view of data.  After ERROR every call returns ERROR.  Memory that
- * runs out is an ERROR with status 503. */
+/* Take bytes from data and return the next event; *n_used says how many were taken: all of them on
+ * NEED_MORE, on ERROR those up to the one that made the message wrong.  The caller goes on with the
+ * rest until NEED_MORE.  An event may need no bytes: call with what is left even if that is nothing
+ * (data may be NULL then). *body is set for BODY only, a view of data.  After ERROR every call
+ * returns ERROR.  Memory that runs out is an ERROR with status 503. */
 vlm_http1_event vlm_http1_next(vlm_http1 *p, const void *data, size_t len, size_t *n_used,
                                vlm_bytes *body);
 
@@ -102,7 +102,7 @@ const vlm_http1_field *vlm_http1_find(const vlm_http1_request *request, const ch
 int vlm_http1_error_status(const vlm_http1 *p);
 const char *vlm_http1_error_text(const vlm_http1 *p);
 
-/* Between messages, that is after END or before the first byte: free all memory, so that an idle
+/* After END, after ERROR or before the first byte of a message: free all memory, so that an idle
  * connection costs only the struct.  Does nothing within a message. */
 void vlm_http1_release(vlm_http1 *p);
 
