@@ -1,7 +1,8 @@
 /* engine.h - the narrow facade of the engine: conversations with pictures in, text out.
  * It takes pixels, never files: a decoder that dies on a hostile picture takes no model with it.
  * Not: HTTP, gRPC, image formats; nor threads of its own: somebody calls step.
- * Ownership: submit copies what it keeps; events live until the next call of next_event.
+ * Ownership: prepare copies what it keeps; what an event points to lives until the next call of
+ * next_event or step.
  * Threads: prepare, job_free, info, tokenize and detokenize from any; everything else from one at
  * a time, the step thread. */
 #ifndef VLM_ENGINE_ENGINE_H
