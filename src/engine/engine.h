@@ -138,7 +138,8 @@ typedef struct vlm_engine_ops {
 
     /* Check and prepare a request: template, tokens, pixels.  Any thread, any number at a time.
      * INVALID_ARGUMENT names the parameter; OUT_OF_RANGE when the prompt is longer than the
-     * context; RESOURCE_EXHAUSTED when memory is short. */
+     * context; RESOURCE_EXHAUSTED when memory is short, or other requests' pictures take too much
+     * of it. */
     VLM_MUST_USE vlm_status (*prepare)(vlm_engine *e, const vlm_request *request, vlm_job **out,
                                        vlm_error *err);
     /* Of a job that was not submitted.  Legal on NULL. */
@@ -196,6 +197,7 @@ typedef struct vlm_engine_options {
     vlm_cpu_level cpu_level;
     uint32_t waiting_max; /* 0: 256 */
     uint32_t step_us;     /* a step ends at the first chance after so long; 0: 50,000 */
+    size_t pixels_max;    /* bytes of all prepared requests' pictures together; 0: 2 GiB */
 } vlm_engine_options;
 
 /* The engine of a model folder on the CPU.  The folder must outlive it.  Every status, with the

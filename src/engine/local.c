@@ -7,6 +7,7 @@
 #include "engine/local.h"
 
 enum { WAITING_DEFAULT = 256, STEP_US_DEFAULT = 50000 };
+#define PIXELS_MAX_DEFAULT ((size_t)2 << 30)
 
 static vlm_local *self(vlm_engine *e)
 {
@@ -293,6 +294,7 @@ vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options
     if (l->n_threads > 256) l->n_threads = 256;
     l->waiting_max = options->waiting_max == 0 ? WAITING_DEFAULT : options->waiting_max;
     l->step_ns = (uint64_t)(options->step_us == 0 ? STEP_US_DEFAULT : options->step_us) * 1000;
+    l->pixels_max = options->pixels_max == 0 ? PIXELS_MAX_DEFAULT : options->pixels_max;
     vlm_buf_init(&l->logprobs.bytes, VLM_LOCAL_TEXT_LEN_MAX);
     vlm_buf_init(&l->text, VLM_LOCAL_TEXT_LEN_MAX);
     const vlm_status status = open_parts(l, folder, options, err);

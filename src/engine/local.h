@@ -2,6 +2,8 @@
 #ifndef VLM_ENGINE_LOCAL_H
 #define VLM_ENGINE_LOCAL_H
 
+#include <stdatomic.h>
+
 #include "engine/engine.h"
 #include "engine/prepare.h"
 #include "engine/stop.h"
@@ -18,6 +20,7 @@ typedef struct vlm_local_job {
     uint64_t id;
     bool cancelled;
     vlm_prompt prompt;
+    size_t n_pixel_bytes; /* counted in the engine's */
     vlm_sampling sampling;
     vlm_logit_bias *logit_bias; /* copy that sampling points to */
     uint32_t n_choices, max_tokens;
@@ -79,6 +82,8 @@ typedef struct vlm_local {
     float *prompt_logits; /* [n_vocab], after the prompt: where every choice starts */
     float *features;      /* [VLM_REQUEST_IMAGES_MAX * n_image_tokens, hidden], lazily backed */
     uint32_t n_threads, waiting_max;
+    size_t pixels_max;
+    atomic_size_t n_pixel_bytes; /* of all jobs there are */
     uint64_t step_ns;
     vlm_cpu_level cpu_level;
     uint64_t last_request_id;

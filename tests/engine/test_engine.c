@@ -293,12 +293,52 @@ static void test_refusals(void **state)
     e->ops->close(e);
 }
 
+/* Pictures of requests that are prepared hold memory until the requests end; there is a limit. */
+static void test_pixels_have_a_limit(void **state)
+{
+    (void)state;
+    vlm_image image;
+    draw(&image, 30, 20);
+    const vlm_part parts[] = {{.image = &image}, {.text = vlm_bytes_of("What is this?")}};
+    const vlm_message message = user_message(parts, 2), text = user_message(parts + 1, 1);
+    vlm_request request = {
+        .messages = &message, .n_messages = 1, .max_tokens = 1, .sampling = vlm_sampling_default};
+    /* The model's pictures are 56 x 56. */
+    const size_t n_picture = (size_t)3 * 56 * 56 * sizeof(float);
+    vlm_engine *e =
+        open_with(&(vlm_engine_options){.n_ctx = 512, .pixels_max = 2 * n_picture + 100});
+    vlm_job *jobs[3];
+    vlm_error err;
+    answers a;
+    for (size_t round = 0; round < 3; round++) {
+        assert_int_equal(e->ops->prepare(e, &request, &jobs[0], &err), VLM_OK);
+        assert_int_equal(e->ops->prepare(e, &request, &jobs[1], &err), VLM_OK);
+        assert_int_equal(e->ops->prepare(e, &request, &jobs[2], &err), VLM_RESOURCE_EXHAUSTED);
+        assert_non_null(strstr(err.msg, "pictures"));
+        assert_null(jobs[2]);
+        request.messages = &text;
+        ask(e, &request, &a);
+        forget(&a);
+        request.messages = &message;
+        e->ops->job_free(e, jobs[0]);
+        ask(e, &request, &a);
+        forget(&a);
+        e->ops->job_free(e, jobs[1]);
+    }
+    vlm_image_fini(&image);
+    e->ops->close(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes_on_any_threads), cmocka_unit_test(test_stop_strings),
-        cmocka_unit_test(test_cancel_at_every_step),      cmocka_unit_test(test_cancel_in_queue),
-        cmocka_unit_test(test_end_at_the_limit),          cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_same_bytes_on_any_threads),
+        cmocka_unit_test(test_stop_strings),
+        cmocka_unit_test(test_cancel_at_every_step),
+        cmocka_unit_test(test_cancel_in_queue),
+        cmocka_unit_test(test_end_at_the_limit),
+        cmocka_unit_test(test_pixels_have_a_limit),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, open_folder, close_folder);
 }
