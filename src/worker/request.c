@@ -66,6 +66,7 @@ static vlm_status prepare(vlm_worker_request *r, const Vlm__V1__GenerateRequest 
         status = engine->ops->prepare(engine, &request, &r->job, err);
     for (size_t i = 0; i < n_images; i++) vlm_image_fini(&images[i]);
     if (status == VLM_OUT_OF_RANGE) r->reason = "context_length";
+    if (status == VLM_RESOURCE_EXHAUSTED) r->reason = "overloaded";
     return status;
 }
 

@@ -1,0 +1,577 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "gateway/chat_parts.h"
+
+enum {
+    INLINE_MAX = 32 << 10, /* bodies up to this are parsed on the loop */
+    OUT_MAX = 96 << 20,
+};
+#define SECOND_NS ((uint64_t)1000000000u)
+
+static void free_chat(vlm_chat *chat)
+{
+    vlm_gateway *g = chat->gateway;
+    if (chat->prev != NULL)
+        chat->prev->next = chat->next;
+    else
+        g->chats = chat->next;
+    if (chat->next != NULL) chat->next->prev = chat->prev;
+    if (chat->has_request) vlm_chat_request_fini(&chat->request);
+    if (chat->has_answer) vlm_chat_answer_fini(&chat->answer);
+    vlm_buf_fini(&chat->body);
+    vlm_buf_fini(&chat->out);
+    free(chat->fetches);
+    free(chat);
+}
+
+/* The worker's call is over or given up. */
+static void leave_worker(vlm_chat *chat)
+{
+    if (chat->call != NULL) vlm_rpc_client_cancel(chat->call);
+    chat->call = NULL;
+    if (chat->link != NULL) vlm_worker_link_count(chat->link, -1);
+    chat->link = NULL;
+    if (chat->started) chat->gateway->n_running--;
+    chat->started = false;
+}
+
+void vlm_chat_stop(vlm_chat *chat)
+{
+    if (chat->state == VLM_CHAT_OVER) return;
+    vlm_chat_fetch_cancel(chat);
+    leave_worker(chat);
+    chat->gateway->n_chats--;
+    /* What another thread still reads is freed when it is back. */
+    if (chat->state == VLM_CHAT_PARSING)
+        chat->client = NULL;
+    else
+        chat->state = VLM_CHAT_OVER;
+}
+
+static void on_gone(void *user)
+{
+    vlm_chat *chat = user;
+    chat->client = NULL;
+    vlm_chat_stop(chat);
+}
+
+static void on_drained(void *user)
+{
+    vlm_chat *chat = user;
+    if (!chat->paused || chat->call == NULL) return;
+    chat->paused = false;
+    vlm_rpc_client_pause(chat->call, false);
+}
+
+static void begin_stream(vlm_chat *chat)
+{
+    if (chat->streaming) return;
+    chat->streaming = true;
+    vlm_client_stream_start(chat->client);
+}
+
+/* Send what has been written into chat->out. */
+static void send_out(vlm_chat *chat)
+{
+    vlm_client_stream_write(chat->client, vlm_buf_bytes(&chat->out));
+    vlm_buf_clear(&chat->out);
+    chat->sent_ns = vlm_clock_ns();
+}
+
+/* Let the client go with its answer; chat stays for the record until the tick. */
+static void part(vlm_chat *chat)
+{
+    vlm_client *c = chat->client;
+    if (c != NULL) vlm_client_watch(c, NULL, NULL, NULL);
+}
+
+void vlm_chat_fail(vlm_chat *chat, const vlm_api_error *error)
+{
+    vlm_client *c = chat->client;
+    if (chat->state == VLM_CHAT_OVER || c == NULL) return;
+    part(chat);
+    vlm_chat_stop(chat);
+    if (chat->streaming) {
+        if (vlm_chat_answer_fail(error, &chat->out, NULL) == VLM_OK) send_out(chat);
+        vlm_client_stream_end(c, false);
+    } else {
+        vlm_respond_error(c, error);
+    }
+    chat->client = NULL;
+}
+
+static void fail_memory(vlm_chat *chat)
+{
+    vlm_api_error error;
+    vlm_api_error_overloaded(&error, "the server is short of memory");
+    vlm_chat_fail(chat, &error);
+}
+
+static void finish_answer(vlm_chat *chat)
+{
+    vlm_client *c = chat->client;
+    if (chat->request.stream) begin_stream(chat);
+    const vlm_status status = chat->request.stream
+                                  ? vlm_chat_answer_end(&chat->answer, &chat->out, NULL)
+                                  : vlm_chat_answer_write(&chat->answer, &chat->out, NULL);
+    if (status != VLM_OK) {
+        fail_memory(chat);
+        return;
+    }
+    part(chat);
+    vlm_chat_stop(chat);
+    if (chat->streaming) {
+        send_out(chat);
+        vlm_client_stream_end(c, true);
+    } else {
+        vlm_client_respond(c, &(vlm_response){.status = 200,
+                                              .content_type = "application/json",
+                                              .body = vlm_buf_bytes(&chat->out)});
+    }
+    chat->client = NULL;
+}
+
+/* Figures of an event, for the log and the metrics. */
+static void note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
+{
+    vlm_gateway *g = chat->gateway;
+    const uint64_t now = vlm_clock_ns();
+    switch (event->event_case) {
+    case VLM__V1__GENERATE_EVENT__EVENT_STARTED:
+        if (!chat->started) g->n_running++;
+        chat->started = true;
+        chat->started_ns = now;
+        if (event->started->usage != NULL) {
+            chat->n_prompt = event->started->usage->prompt_tokens;
+            chat->n_image_tokens = event->started->usage->image_tokens;
+            chat->n_cached = event->started->usage->cached_tokens;
+        }
+        break;
+    case VLM__V1__GENERATE_EVENT__EVENT_DELTA:
+        if (chat->first_ns == 0) {
+            chat->first_ns = now;
+            vlm_histogram_observe(g->metrics, VLM_METRIC_TIME_TO_FIRST_TOKEN, 0,
+                                  vlm_clock_seconds(chat->arrived_ns, now));
+        } else {
+            vlm_histogram_observe(g->metrics, VLM_METRIC_INTER_TOKEN_LATENCY, 0,
+                                  vlm_clock_seconds(chat->last_token_ns, now));
+        }
+        chat->last_token_ns = now;
+        break;
+    case VLM__V1__GENERATE_EVENT__EVENT_FINISHED: {
+        const Vlm__V1__Finished *f = event->finished;
+        if (f->usage != NULL) chat->n_completion += f->usage->completion_tokens;
+        if (f->timings != NULL) {
+            chat->queue_ms = f->timings->queue_ms;
+            chat->image_ms = f->timings->image_ms;
+            chat->prefill_ms = f->timings->prefill_ms;
+            chat->decode_ms += f->timings->decode_ms;
+        }
+        vlm_counter_add(g->metrics, VLM_METRIC_REQUEST_SUCCESS,
+                        f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH ? 1 : 0, 1);
+        break;
+    }
+    default: break;
+    }
+}
+
+static void on_message(void *user, const uint8_t *data, size_t len)
+{
+    vlm_chat *chat = user;
+    Vlm__V1__GenerateEvent *event = vlm__v1__generate_event__unpack(NULL, len, data);
+    if (event == NULL) {
+        vlm_api_error error;
+        vlm_api_error_internal(&error);
+        vlm_chat_fail(chat, &error);
+        return;
+    }
+    note_event(chat, event);
+    vlm_status status = VLM_OK;
+    if (event->event_case != VLM__V1__GENERATE_EVENT__EVENT_STARTED) {
+        chat->answered_some = chat->answered_some || chat->request.stream;
+        if (!chat->request.stream) {
+            status = vlm_chat_answer_collect(&chat->answer, event, NULL);
+        } else {
+            begin_stream(chat);
+            status = vlm_chat_answer_event(&chat->answer, event, &chat->out, NULL);
+        }
+    }
+    vlm__v1__generate_event__free_unpacked(event, NULL);
+    if (status != VLM_OK) {
+        fail_memory(chat);
+        return;
+    }
+    if (chat->out.len > 0) send_out(chat);
+    if (vlm_client_is_slow(chat->client) && !chat->paused) {
+        chat->paused = true;
+        vlm_rpc_client_pause(chat->call, true);
+    }
+}
+
+/* The worker died under the request. */
+static void note_kill(vlm_chat *chat)
+{
+    vlm_quarantine_add(&chat->gateway->quarantine, chat->digest, vlm_clock_ns());
+    chat->n_kills++;
+}
+
+static bool may_retry(const vlm_chat *chat, const vlm_error *error, const char *reason)
+{
+    enum { TRIES_MAX = 3 };
+    if (chat->answered_some || chat->n_tries >= TRIES_MAX) return false;
+    if (error->code == VLM_UNAVAILABLE) return true;
+    return error->code == VLM_RESOURCE_EXHAUSTED && reason != NULL &&
+           strcmp(reason, "overloaded") == 0 && chat->n_tries < 2;
+}
+
+static void on_done(void *user, const vlm_error *error, const char *reason)
+{
+    vlm_chat *chat = user;
+    vlm_api_error api;
+    chat->call = NULL;
+    if (error == NULL) {
+        finish_answer(chat);
+        return;
+    }
+    const bool lost = reason != NULL && strcmp(reason, "lost") == 0;
+    const bool was_started = chat->started;
+    chat->avoid = chat->link;
+    leave_worker(chat);
+    if (lost && was_started && !chat->gateway->draining) note_kill(chat);
+    if (chat->n_kills >= VLM_QUARANTINE_KILLS) {
+        vlm_api_error_quarantined(&api);
+        vlm_chat_fail(chat, &api);
+    } else if (may_retry(chat, error, reason)) {
+        if (chat->has_answer) vlm_chat_answer_fini(&chat->answer);
+        chat->has_answer = false;
+        chat->n_completion = 0;
+        chat->first_ns = 0;
+        vlm_chat_go_on(chat);
+    } else {
+        vlm_api_error_from_status(&api, error, reason);
+        vlm_chat_fail(chat, &api);
+    }
+}
+
+/* 24 random letters and digits. */
+static void make_id(vlm_chat *chat)
+{
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    uint8_t random[24];
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        for (size_t i = 0; i < sizeof random; i++)
+            random[i] = (uint8_t)(vlm_clock_ns() >> (i % 8 * 8));
+    size_t len = (size_t)snprintf(chat->id, sizeof chat->id, "chatcmpl-");
+    for (size_t i = 0; i < sizeof random; i++) chat->id[len++] = digits[random[i] % 62];
+    chat->id[len] = '\0';
+}
+
+static vlm_status start_answer(vlm_chat *chat, vlm_error *err)
+{
+    if (chat->has_answer) return VLM_OK;
+    VLM_TRY(vlm_chat_answer_init(&chat->answer, &chat->request, chat->id, (int64_t)time(NULL),
+                                 chat->model, err));
+    chat->has_answer = true;
+    return VLM_OK;
+}
+
+/* No worker takes it now: wait for one, or say so. */
+static void wait_for_worker(vlm_chat *chat)
+{
+    const vlm_workers_state s = vlm_workers_get_state(chat->gateway->workers);
+    vlm_api_error error;
+    if (s.n_ready > 0) {
+        vlm_counter_add(chat->gateway->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_OVERLOADED,
+                        1);
+        vlm_api_error_overloaded(&error, "all workers are busy");
+        vlm_chat_fail(chat, &error);
+        return;
+    }
+    if (chat->waiting_ns == 0) chat->waiting_ns = vlm_clock_ns();
+    chat->state = VLM_CHAT_WAITING;
+}
+
+void vlm_chat_go_on(vlm_chat *chat)
+{
+    vlm_gateway *g = chat->gateway;
+    vlm_error error;
+    vlm_api_error api;
+    const uint64_t now = vlm_clock_ns();
+    chat->state = VLM_CHAT_CALLING;
+    if (now >= chat->deadline_ns) return; /* the tick says so */
+    vlm_worker_link *link = vlm_workers_choose(g->workers, chat->request.model, chat->avoid);
+    if (link == NULL) {
+        wait_for_worker(chat);
+        return;
+    }
+    (void)snprintf(chat->model, sizeof chat->model, "%s", vlm_worker_link_model(link));
+    (void)snprintf(chat->worker_name, sizeof chat->worker_name, "%s", vlm_worker_link_name(link));
+    vlm_status status = start_answer(chat, &error);
+    const vlm_rpc_call_options options = {
+        .path = "/vlm.v1.Worker/Generate",
+        .timeout_ns = chat->deadline_ns - now,
+        .request_id = vlm_bytes_of(vlm_client_request_id(chat->client)),
+        .message = on_message,
+        .done = on_done,
+        .user = chat,
+    };
+    if (status == VLM_OK)
+        status = vlm_rpc_channel_call(vlm_worker_link_channel(link), &options,
+                                      &chat->request.grpc.base, &chat->call, &error);
+    if (status != VLM_OK) {
+        vlm_api_error_from_status(&api, &error, NULL);
+        vlm_chat_fail(chat, &api);
+        return;
+    }
+    chat->link = link;
+    chat->n_tries++;
+    chat->called_ns = now;
+    vlm_worker_link_count(link, 1);
+}
+
+/* Parsed: what can be refused without a worker is refused here. */
+static void on_request(vlm_chat *chat)
+{
+    vlm_gateway *g = chat->gateway;
+    vlm_chat_request *r = &chat->request;
+    vlm_api_error error;
+    if (chat->parse_failed) {
+        vlm_chat_fail(chat, &chat->error);
+        return;
+    }
+    if (r->model.len > 0 && vlm_workers_model(g->workers, 0) != NULL &&
+        !vlm_workers_has_model(g->workers, r->model)) {
+        vlm_api_error_model_not_found(&error, r->model);
+        vlm_chat_fail(chat, &error);
+        return;
+    }
+    if (vlm_quarantine_has(&g->quarantine, chat->digest, vlm_clock_ns())) {
+        vlm_api_error_quarantined(&error);
+        vlm_chat_fail(chat, &error);
+        return;
+    }
+    if (r->n_urls > 0) {
+        chat->state = VLM_CHAT_FETCHING;
+        vlm_chat_fetch_start(chat);
+        return;
+    }
+    vlm_chat_go_on(chat);
+}
+
+/* On any thread. */
+static void parse(vlm_chat *chat)
+{
+    const vlm_gateway_options *o = &chat->gateway->options;
+    vlm_chat_limits limits = {.image_bytes_max = o->image_bytes_max,
+                              .images_max = o->images_max,
+                              .json = vlm_json_limits_default,
+                              .image_urls = chat->gateway->fetcher != NULL};
+    limits.json.depth_max = o->json_depth_max;
+    vlm_sha256(chat->body.data, chat->body.len, chat->digest);
+    chat->parse_failed = !vlm_chat_request_parse(chat->body.data, chat->body.len, &limits,
+                                                 &chat->request, &chat->error);
+    chat->has_request = !chat->parse_failed;
+    vlm_buf_fini(&chat->body);
+}
+
+static void on_parse(uv_work_t *work)
+{
+    parse(work->data);
+}
+
+/* A seed for who has none, so that the request can be repeated exactly. */
+static void fix_seed(vlm_chat *chat)
+{
+    if (!chat->has_request || chat->request.grpc.sampling == NULL) return;
+    Vlm__V1__Sampling *s = chat->request.grpc.sampling;
+    if (s->opt_seed_case != VLM__V1__SAMPLING__OPT_SEED__NOT_SET) return;
+    uint32_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        seed = (uint32_t)++chat->gateway->last_seed;
+    s->opt_seed_case = VLM__V1__SAMPLING__OPT_SEED_SEED;
+    s->seed = seed;
+}
+
+static void after_parse(vlm_chat *chat)
+{
+    if (chat->client == NULL) {
+        chat->state = VLM_CHAT_OVER;
+        return;
+    }
+    fix_seed(chat);
+    chat->state = VLM_CHAT_CALLING;
+    on_request(chat);
+}
+
+static void on_parsed(uv_work_t *work, int status)
+{
+    (void)status;
+    after_parse(work->data);
+}
+
+/* X-Request-Timeout in seconds may lower the limit.  False when it is no number. */
+static bool read_timeout(const vlm_gateway *g, const vlm_http1_request *request, uint64_t *ns)
+{
+    const vlm_http1_field *f = vlm_http1_find(request, "x-request-timeout");
+    *ns = g->options.request_ns;
+    if (f == NULL) return true;
+    char text[24], *end;
+    if (f->value.len == 0 || f->value.len >= sizeof text) return false;
+    memcpy(text, f->value.ptr, f->value.len);
+    text[f->value.len] = '\0';
+    if (text[strspn(text, "0123456789.")] != '\0') return false;
+    const double seconds = strtod(text, &end);
+    if (*end != '\0' || !(seconds > 0.0)) return false;
+    if (seconds < (double)*ns * 1e-9) *ns = (uint64_t)(seconds * 1e9);
+    return true;
+}
+
+bool vlm_chats_full(const vlm_gateway *g)
+{
+    const vlm_workers_state s = vlm_workers_get_state(g->workers);
+    const size_t room = s.n_ready > 0 ? (size_t)s.n_busy + s.n_room
+                                      : (size_t)g->options.running_max + g->options.waiting_max;
+    return g->n_chats >= room;
+}
+
+void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *request, vlm_buf *body,
+                    int key)
+{
+    vlm_api_error error;
+    uint64_t timeout_ns;
+    if (!read_timeout(g, request, &timeout_ns)) {
+        vlm_api_error_invalid(&error, "X-Request-Timeout",
+                              "X-Request-Timeout must be a number of seconds above 0");
+        vlm_respond_error(c, &error);
+        return;
+    }
+    vlm_chat *chat = vlm_chats_full(g) ? NULL : calloc(1, sizeof *chat);
+    if (chat == NULL) {
+        vlm_counter_add(g->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_OVERLOADED, 1);
+        vlm_api_error_overloaded(&error, "the server is busy");
+        vlm_respond_error(c, &error);
+        return;
+    }
+    chat->gateway = g;
+    chat->client = c;
+    chat->key = key;
+    chat->work.data = chat;
+    chat->body = *body;
+    *body = (vlm_buf){0};
+    vlm_buf_init(&chat->out, OUT_MAX);
+    chat->arrived_ns = vlm_client_arrived_ns(c);
+    chat->deadline_ns = chat->arrived_ns + timeout_ns;
+    chat->sent_ns = chat->arrived_ns;
+    chat->next = g->chats;
+    if (chat->next != NULL) chat->next->prev = chat;
+    g->chats = chat;
+    g->n_chats++;
+    make_id(chat);
+    vlm_client_watch(c, on_gone, on_drained, chat);
+    vlm_client_set_detail(c, chat);
+    chat->state = VLM_CHAT_PARSING;
+    if (chat->body.len > INLINE_MAX &&
+        uv_queue_work(g->loop, &chat->work, on_parse, on_parsed) == 0)
+        return;
+    parse(chat);
+    after_parse(chat);
+}
+
+static void send_comment(vlm_chat *chat)
+{
+    begin_stream(chat);
+    vlm_client_stream_write(chat->client, vlm_bytes_of(":\n\n"));
+    chat->sent_ns = vlm_clock_ns();
+}
+
+static void check_chat(vlm_chat *chat, uint64_t now)
+{
+    enum { COMMENT_S = 9, WORKER_WAIT_S = 10 };
+    vlm_api_error error;
+    if (chat->client == NULL || chat->state == VLM_CHAT_OVER) return;
+    if (now >= chat->deadline_ns) {
+        vlm_api_error_timeout(&error);
+        if (chat->state != VLM_CHAT_PARSING) vlm_chat_fail(chat, &error);
+        return;
+    }
+    if (chat->state == VLM_CHAT_WAITING && now - chat->waiting_ns > WORKER_WAIT_S * SECOND_NS) {
+        vlm_api_error_unavailable(&error);
+        vlm_chat_fail(chat, &error);
+        return;
+    }
+    const bool may_stream = chat->has_request && chat->request.stream;
+    if (may_stream && chat->state != VLM_CHAT_PARSING &&
+        now - chat->sent_ns > COMMENT_S * SECOND_NS)
+        send_comment(chat);
+}
+
+void vlm_chats_tick(vlm_gateway *g)
+{
+    const uint64_t now = vlm_clock_ns();
+    vlm_chat *next;
+    for (vlm_chat *chat = g->chats; chat != NULL; chat = next) {
+        next = chat->next;
+        check_chat(chat, now);
+        if (chat->state == VLM_CHAT_OVER && chat->client == NULL && chat->n_fetching == 0)
+            free_chat(chat);
+    }
+}
+
+void vlm_chats_retry(vlm_gateway *g)
+{
+    for (vlm_chat *chat = g->chats; chat != NULL; chat = chat->next)
+        if (chat->state == VLM_CHAT_WAITING && chat->client != NULL) vlm_chat_go_on(chat);
+}
+
+void vlm_chats_fail_all(vlm_gateway *g)
+{
+    vlm_api_error error;
+    vlm_api_error_unavailable(&error);
+    for (vlm_chat *chat = g->chats; chat != NULL; chat = chat->next) vlm_chat_fail(chat, &error);
+}
+
+void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record)
+{
+    const vlm_chat *chat = record->detail;
+    const vlm_log_field fields[] = {
+        {.name = "method", .text = record->method},
+        {.name = "route", .text = record->handler},
+        {.name = "status", .number = record->status},
+        {.name = "duration_ms", .number = record->seconds * 1e3, .decimals = 1},
+        {.name = "model", .text = chat->model},
+        {.name = "prompt_tokens", .number = chat->n_prompt},
+        {.name = "completion_tokens", .number = chat->n_completion},
+        {.name = "cached_tokens", .number = chat->n_cached},
+        {.name = "images", .number = chat->has_request ? chat->request.n_images : 0},
+        {.name = "queue_ms", .number = chat->queue_ms, .decimals = 1},
+        {.name = "image_ms", .number = chat->image_ms, .decimals = 1},
+        {.name = "prefill_ms", .number = chat->prefill_ms, .decimals = 1},
+        {.name = "decode_ms", .number = chat->decode_ms, .decimals = 1},
+        {.name = "worker", .text = chat->worker_name},
+        {.name = "seed",
+         .number = chat->has_request && chat->request.grpc.sampling != NULL
+                       ? (double)chat->request.grpc.sampling->seed
+                       : 0.0},
+    };
+    vlm_log_fields(VLM_LOG_INFO, "request", record->request_id, fields,
+                   sizeof fields / sizeof *fields);
+    vlm_metrics *m = g->metrics;
+    if (chat->n_prompt == 0) return;
+    vlm_counter_add(m, VLM_METRIC_PROMPT_TOKENS, 0, chat->n_prompt);
+    vlm_counter_add(m, VLM_METRIC_PROMPT_TOKENS_CACHED, 0, chat->n_cached);
+    vlm_counter_add(m, VLM_METRIC_GENERATION_TOKENS, 0, chat->n_completion);
+    vlm_counter_add(m, VLM_METRIC_IMAGE_TOKENS, 0, chat->n_image_tokens);
+    vlm_histogram_observe(m, VLM_METRIC_E2E_REQUEST_LATENCY, 0, record->seconds);
+    vlm_histogram_observe(m, VLM_METRIC_REQUEST_QUEUE_TIME, 0, chat->queue_ms * 1e-3);
+    vlm_histogram_observe(m, VLM_METRIC_REQUEST_PREFILL_TIME, 0, chat->prefill_ms * 1e-3);
+    vlm_histogram_observe(m, VLM_METRIC_REQUEST_DECODE_TIME, 0, chat->decode_ms * 1e-3);
+    vlm_histogram_observe(m, VLM_METRIC_REQUEST_PROMPT_TOKENS, 0, chat->n_prompt);
+    vlm_histogram_observe(m, VLM_METRIC_REQUEST_GENERATION_TOKENS, 0, chat->n_completion);
+}

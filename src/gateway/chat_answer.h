@@ -1,0 +1,54 @@
+/* chat_answer.h - a worker's events as OpenAI's answers: chunks of a stream, or one object.
+ * Not: sending them.  Ownership: an answer keeps no pointers.  Threads: one at a time. */
+#ifndef VLM_GATEWAY_CHAT_ANSWER_H
+#define VLM_GATEWAY_CHAT_ANSWER_H
+
+#include <stdbool.h>
+#include <vlm/v1/worker.pb-c.h>
+
+#include "gateway/api_error.h"
+#include "gateway/chat_request.h"
+
+enum { VLM_CHAT_CHOICES_MAX = 8 };
+
+typedef struct vlm_chat_choice {
+    vlm_buf content, logprobs; /* of a plain answer */
+    int finish;                /* a FinishReason; 0: not yet */
+    uint32_t n_completion;
+} vlm_chat_choice;
+
+typedef struct vlm_chat_answer {
+    uint32_t n;
+    bool include_usage, logprobs;
+    bool begun; /* the role chunks have been written */
+    uint32_t n_finished;
+    vlm_buf prefix; /* what every chunk begins with */
+    vlm_buf id_model;
+    int64_t created;
+    vlm_chat_choice choices[VLM_CHAT_CHOICES_MAX];
+    uint32_t n_prompt, n_cached, n_image;
+    double queue_ms, image_ms, prefill_ms, decode_ms;
+    uint32_t prefill_tokens, decode_tokens;
+} vlm_chat_answer;
+
+/* id and model are copied.  created: seconds since 1970.  RESOURCE_EXHAUSTED. */
+VLM_MUST_USE vlm_status vlm_chat_answer_init(vlm_chat_answer *a, const vlm_chat_request *request,
+                                             const char *id, int64_t created, const char *model,
+                                             vlm_error *err);
+void vlm_chat_answer_fini(vlm_chat_answer *a);
+
+/* A stream: append the chunks of an event, the role's first; at the end the usage if it was asked
+ * for and [DONE]; or instead of that end an error. */
+VLM_MUST_USE vlm_status vlm_chat_answer_event(vlm_chat_answer *a,
+                                              const Vlm__V1__GenerateEvent *event, vlm_buf *out,
+                                              vlm_error *err);
+VLM_MUST_USE vlm_status vlm_chat_answer_end(vlm_chat_answer *a, vlm_buf *out, vlm_error *err);
+VLM_MUST_USE vlm_status vlm_chat_answer_fail(const vlm_api_error *e, vlm_buf *out, vlm_error *err);
+
+/* A plain answer: gather events, then append the whole object. */
+VLM_MUST_USE vlm_status vlm_chat_answer_collect(vlm_chat_answer *a,
+                                                const Vlm__V1__GenerateEvent *event,
+                                                vlm_error *err);
+VLM_MUST_USE vlm_status vlm_chat_answer_write(vlm_chat_answer *a, vlm_buf *out, vlm_error *err);
+
+#endif

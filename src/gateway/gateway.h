@@ -1,0 +1,45 @@
+/* gateway.h - the HTTP half of a server: the OpenAI API in front of workers.
+ * Not: the workers; a supervisor may start one (cli/cmd_serve.c).
+ * Threads: the main thread. */
+#ifndef VLM_GATEWAY_GATEWAY_H
+#define VLM_GATEWAY_GATEWAY_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/status.h"
+#include "net/addr.h"
+#include "net/http1.h"
+
+typedef struct vlm_gateway vlm_gateway;
+
+typedef struct vlm_gateway_options {
+    vlm_addr listen;
+    const vlm_addr *workers; /* [n_workers] */
+    size_t n_workers;
+    const char *api_key_file, *cors_origin, *image_hosts; /* NULL: none */
+    bool image_urls;
+    vlm_http1_limits http;
+    size_t bodies_max, unsent_max, image_bytes_max;
+    uint32_t connections_max, body_rate_min, json_depth_max, images_max;
+    uint32_t running_max, waiting_max; /* of workers that have not said theirs */
+    uint64_t header_ns, idle_ns, slow_ns, request_ns, shutdown_ns;
+} vlm_gateway_options;
+
+/* The loop is the caller's.  Whatever vlm_keys_read, vlm_clients_listen and vlm_workers_add say. */
+VLM_MUST_USE vlm_status vlm_gateway_open(uv_loop_t *loop, const vlm_gateway_options *options,
+                                         vlm_gateway **out, vlm_error *err);
+/* Run the loop until SIGTERM or SIGINT has been obeyed. */
+void vlm_gateway_run(vlm_gateway *g);
+/* As the first SIGTERM. */
+void vlm_gateway_drain(vlm_gateway *g);
+void vlm_gateway_close(vlm_gateway *g);
+
+/* A supervised worker is there again, or died and was started anew. */
+void vlm_gateway_worker_ready(vlm_gateway *g);
+void vlm_gateway_worker_restarted(vlm_gateway *g);
+uint32_t vlm_gateway_n_ready(const vlm_gateway *g);
+/* The worker died too often: not ready until told otherwise. */
+void vlm_gateway_set_broken(vlm_gateway *g, bool broken);
+
+#endif
