@@ -211,6 +211,8 @@ static vlm_http1_event read_field(vlm_http1 *p, const vlm_http1_field *field, fr
         if (f->n_lengths++ > 0) return vlm_http1_fail(p, 400, "Content-Length is given twice");
         return read_length(p, value);
     } else if (vlm_bytes_eq_str(name, "transfer-encoding")) {
+        if (request->minor_version == 0)
+            return vlm_http1_fail(p, 400, "Transfer-Encoding in HTTP/1.0");
         if (f->n_codings++ > 0) return vlm_http1_fail(p, 400, "Transfer-Encoding is given twice");
         return read_coding(p, value);
     } else if (vlm_bytes_eq_str(name, "connection")) {
@@ -254,8 +256,6 @@ vlm_http1_event vlm_http1_finish_head(vlm_http1 *p)
         if (read_field(p, &store->fields[i], &f) == VLM_HTTP1_ERROR) return VLM_HTTP1_ERROR;
     if (f.n_hosts == 0 && request->minor_version > 0)
         return vlm_http1_fail(p, 400, "Host is missing");
-    if (f.n_codings > 0 && request->minor_version == 0)
-        return vlm_http1_fail(p, 400, "Transfer-Encoding in HTTP/1.0");
     if (f.n_codings > 0 && f.n_lengths > 0)
         return vlm_http1_fail(p, 400, "Content-Length and Transfer-Encoding are both given");
     if (request->content_length > p->limits.body_max)
