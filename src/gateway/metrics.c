@@ -1,9 +1,12 @@
 #include "gateway/metrics.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/utf8.h"
 
 enum {
     BUCKETS_MAX = 24,
@@ -91,7 +94,10 @@ void vlm_metrics_free(vlm_metrics *m)
 
 void vlm_metrics_set_model(vlm_metrics *m, const char *model)
 {
-    (void)snprintf(m->model, sizeof m->model, "%s", model);
+    size_t len = strnlen(model, MODEL_LEN_MAX);
+    len = vlm_utf8_first_bad(model, len);
+    memcpy(m->model, model, len);
+    m->model[len] = '\0';
 }
 
 void vlm_counter_add(vlm_metrics *m, vlm_metric metric, uint32_t index, uint64_t n)
@@ -111,6 +117,8 @@ void vlm_gauge_set(vlm_metrics *m, vlm_metric metric, uint32_t index, double val
 
 static void observe(series *s, const double *buckets, size_t n, double value)
 {
+    /* One NaN would stay in the sum for good. */
+    if (!isfinite(value) || value < 0) return;
     size_t i = 0;
     while (i < n && value > buckets[i]) i++;
     if (i < n) s->buckets[i]++;

@@ -86,7 +86,7 @@ typedef struct vlm_metrics vlm_metrics;
 
 VLM_MUST_USE vlm_status vlm_metrics_new(vlm_metrics **out, vlm_error *err);
 void vlm_metrics_free(vlm_metrics *m);
-/* The value of model_name; cut at 255 bytes. */
+/* The value of model_name; cut at 255 bytes and where it is no UTF-8. */
 void vlm_metrics_set_model(vlm_metrics *m, const char *model);
 
 /* label: index into the metric's label values, 0 when it has none. */
@@ -94,6 +94,7 @@ void vlm_counter_add(vlm_metrics *m, vlm_metric metric, uint32_t label, uint64_t
 /* For what is counted elsewhere. */
 void vlm_counter_set(vlm_metrics *m, vlm_metric metric, uint32_t label, uint64_t n);
 void vlm_gauge_set(vlm_metrics *m, vlm_metric metric, uint32_t label, double value);
+/* A value that is negative or not finite is left out. */
 void vlm_histogram_observe(vlm_metrics *m, vlm_metric metric, uint32_t label, double value);
 
 /* http_requests_total and http_request_duration_seconds.  status 0: no answer was sent. */
