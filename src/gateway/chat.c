@@ -325,6 +325,12 @@ void vlm_chat_go_on(vlm_chat *chat)
     if (status == VLM_OK)
         status = vlm_rpc_channel_call(vlm_worker_link_channel(link), &options,
                                       &chat->request.grpc.base, &chat->call, &error);
+    if (status == VLM_UNAVAILABLE) {
+        /* It went away this moment; its end is on the way. */
+        if (chat->waiting_ns == 0) chat->waiting_ns = now;
+        chat->state = VLM_CHAT_WAITING;
+        return;
+    }
     if (status != VLM_OK) {
         vlm_api_error_from_status(&api, &error, NULL);
         vlm_chat_fail(chat, &api);

@@ -34,7 +34,7 @@ struct vlm_chat {
 
     size_t n_fetching; /* pictures that are still to come */
     void **fetches;    /* [request.n_urls], handles */
-    double fetch_s;
+    uint64_t fetch_ns; /* when they began */
 
     vlm_worker_link *link, *avoid;
     vlm_rpc_client_call *call;

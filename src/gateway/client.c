@@ -114,6 +114,9 @@ static void on_prepare(uv_prepare_t *prepare)
         set->dirty = c->next_dirty;
         c->dirty = false;
         vlm_client_flush(c);
+        /* What the system took at once drains nothing later. */
+        if (vlm_stream_unsent(c->stream) == 0 && c->x != NULL && c->x->drained != NULL)
+            c->x->drained(c->x->user);
     }
 }
 

@@ -104,6 +104,8 @@ static void drop_connection(vlm_rpc_channel *ch)
     ch->going_away = false;
     vlm_stream_close(ch->connecting);
     ch->connecting = NULL;
+    /* Before the calls end: who tries again must not choose this one. */
+    if (was_up && ch->options.changed != NULL) ch->options.changed(ch->options.user, false);
     if (ch->session.h2 != NULL) {
         /* nghttp2 must not call back into calls that are gone. */
         vlm_rpc_client_call *calls = ch->calls;
@@ -118,7 +120,6 @@ static void drop_connection(vlm_rpc_channel *ch)
             end_call(ch->calls);
         }
     }
-    if (was_up && ch->options.changed != NULL) ch->options.changed(ch->options.user, false);
     connect_later(ch);
 }
 

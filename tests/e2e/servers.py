@@ -11,6 +11,9 @@ import time
 
 from conftest import PROGRAM, ROOT, clean_environment
 
+# Of servers that die on cue: the signal itself, not a sanitizer's report of it.
+DIE_PLAINLY = {"ASAN_OPTIONS": "handle_segv=0:allocator_may_return_null=1", "TSAN_OPTIONS": "handle_segv=0"}
+
 _proto = None
 
 
@@ -60,8 +63,9 @@ class Server:
         self._reader.start()
         self.address = None
         if wait:
-            line = self.wait_log(r"listen(s|ing) on (\S+)", 30)
-            self.address = line.group(2).removeprefix("http://")
+            word = "listens" if self.args[0] == "worker" else "listening"
+            line = self.wait_log(word + r' on ([^\s"]+)', 30)
+            self.address = line.group(1).removeprefix("http://")
             self.host, _, port = self.address.rpartition(":")
             self.port = int(port) if port.isdigit() else None
             self.url = f"http://{self.address}"

@@ -6,13 +6,14 @@ import subprocess
 
 import pytest
 
-from api import (CANARY_PROMPT, Api, chat, check_error, content, data_uri, message, mock_digest, picture, serve,
+from api import (CANARY_PROMPT, Api, chat, check_error, content, message, mock_digest, picture, serve,
                  validate)
+from servers import DIE_PLAINLY
 
 
 @pytest.fixture(scope="module")
 def api():
-    with serve("mock", "--mock-faults", "--max-running", 300) as server:
+    with serve("mock", "--mock-faults", "--max-running", 300, **DIE_PLAINLY) as server:
         yield Api(server).wait_ready()
         server.stop()
 

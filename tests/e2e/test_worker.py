@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from helpers import ROOT
-from servers import Server, channel, connect, descriptors, eventually, proto, threads, worker
+from servers import DIE_PLAINLY, Server, channel, connect, descriptors, eventually, proto, threads, worker
 
 DATA = os.path.join(ROOT, "tests/data/image")
 
@@ -261,7 +261,7 @@ def test_shutdown_timeout_and_second_signal():
 
 
 def test_crash_on_cue():
-    server = worker("mock", "--mock-faults", ASAN_OPTIONS="handle_segv=0", TSAN_OPTIONS="handle_segv=0")
+    server = worker("mock", "--mock-faults", **DIE_PLAINLY)
     with channel(server) as c:
         fails(grpc.StatusCode.UNAVAILABLE,
               lambda: proto().worker_grpc.WorkerStub(c).Generate(request("@crash @slow 1 @repeat 1000")))
