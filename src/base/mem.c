@@ -66,7 +66,8 @@ void *vlm_alloc_aligned(size_t n_bytes)
     return aligned_alloc(64, rounded == 0 ? 64 : rounded);
 }
 
-enum { ARENA_BLOCK_BYTES = 64 * 1024, ARENA_ALIGN = 16 };
+/* Blocks double from the first to the largest: thousands of small arenas stay small. */
+enum { ARENA_FIRST_BYTES = 1024, ARENA_BLOCK_BYTES = 64 * 1024, ARENA_ALIGN = 16 };
 
 struct vlm_arena_block {
     vlm_arena_block *next;
@@ -100,7 +101,9 @@ void *vlm_arena_alloc(vlm_arena *arena, size_t n_bytes)
 
     vlm_arena_block *block = arena->head;
     if (block == NULL || block->size_bytes - block->used_bytes < rounded) {
-        const size_t size = rounded > ARENA_BLOCK_BYTES ? rounded : ARENA_BLOCK_BYTES;
+        size_t size = block == NULL ? ARENA_FIRST_BYTES : 2 * block->size_bytes;
+        if (size > ARENA_BLOCK_BYTES) size = ARENA_BLOCK_BYTES;
+        if (size < rounded) size = rounded;
         size_t total;
         if (!vlm_size_add(size, sizeof *block, &total)) return NULL;
         vlm_arena_block *fresh = calloc(1, total);
