@@ -5,9 +5,16 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/utf8.h"
+#include "base/mem.h"
 
-enum { CONTENT_MAX = 64 << 20, HEAD_MAX = 8192 };
+/* A plain answer is kept up to COLLECTED_MAX bytes. */
+enum { COLLECTED_MAX = 64 << 20, HEAD_MAX = 8192 };
+
+static const int reason_stop = VLM__V1__FINISH_REASON__FINISH_REASON_STOP;
+static const int reason_length = VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH;
+
+/* Text of the program's own. */
+#define APPEND(out, literal) VLM_TRY(vlm_buf_append(out, literal, sizeof(literal) - 1, err))
 
 static vlm_bytes bytes_of(ProtobufCBinaryData data)
 {
@@ -16,37 +23,41 @@ static vlm_bytes bytes_of(ProtobufCBinaryData data)
 
 static const char *finish_text(int reason)
 {
-    return reason == VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH ? "length" : "stop";
+    return reason == reason_length ? "\"length\"" : "\"stop\"";
 }
 
-/* ,"created":...,"model":"..." */
+/* From the time to the first choice; the same in chunks and plain answers. */
 static vlm_status append_origin(vlm_buf *out, int64_t created, const char *model, vlm_error *err)
 {
     VLM_TRY(vlm_buf_printf(out, err, ",\"created\":%" PRId64 ",\"model\":", created));
     VLM_TRY(vlm_json_append_string(out, vlm_bytes_of(model), err));
-    return vlm_buf_append_str(out, ",\"system_fingerprint\":\"vlmd-" VLM_VERSION "\"", err);
+    return vlm_buf_append_str(out, ",\"system_fingerprint\":\"vlmd-" VLM_VERSION "\",\"choices\":[",
+                              err);
+}
+
+static vlm_status make_heads(vlm_chat_answer *a, const char *id, int64_t created, const char *model,
+                             vlm_error *err)
+{
+    vlm_buf *chunk = &a->chunk_head, *plain = &a->plain_head;
+    VLM_TRY(vlm_buf_printf(chunk, err, "data: {\"id\":\"%s\",\"object\":\"chat.completion.chunk\"",
+                           id));
+    VLM_TRY(append_origin(chunk, created, model, err));
+    VLM_TRY(vlm_buf_printf(plain, err, "{\"id\":\"%s\",\"object\":\"chat.completion\"", id));
+    return append_origin(plain, created, model, err);
 }
 
 vlm_status vlm_chat_answer_init(vlm_chat_answer *a, const vlm_chat_request *request, const char *id,
                                 int64_t created, const char *model, vlm_error *err)
 {
-    *a = (vlm_chat_answer){.n = request->n,
-                           .include_usage = request->include_usage,
-                           .logprobs = request->logprobs,
-                           .created = created};
+    *a = (vlm_chat_answer){
+        .n = request->n, .include_usage = request->include_usage, .logprobs = request->logprobs};
     for (uint32_t i = 0; i < VLM_CHAT_CHOICES_MAX; i++) {
-        vlm_buf_init(&a->choices[i].content, CONTENT_MAX);
-        vlm_buf_init(&a->choices[i].logprobs, CONTENT_MAX);
+        vlm_buf_init(&a->choices[i].content, COLLECTED_MAX);
+        vlm_buf_init(&a->choices[i].logprobs, COLLECTED_MAX);
     }
-    vlm_buf_init(&a->prefix, HEAD_MAX);
-    vlm_buf_init(&a->id_model, HEAD_MAX);
-    vlm_status status = vlm_buf_printf(&a->id_model, err, "{\"id\":\"%s\",\"object\":\"", id);
-    if (status == VLM_OK)
-        status =
-            vlm_buf_printf(&a->prefix, err, "data: %schat.completion.chunk\"", a->id_model.data);
-    if (status == VLM_OK) status = append_origin(&a->prefix, created, model, err);
-    if (status == VLM_OK) status = vlm_buf_append_str(&a->id_model, "chat.completion\"", err);
-    if (status == VLM_OK) status = append_origin(&a->id_model, created, model, err);
+    vlm_buf_init(&a->chunk_head, HEAD_MAX);
+    vlm_buf_init(&a->plain_head, HEAD_MAX);
+    const vlm_status status = make_heads(a, id, created, model, err);
     if (status != VLM_OK) vlm_chat_answer_fini(a);
     return status;
 }
@@ -57,25 +68,45 @@ void vlm_chat_answer_fini(vlm_chat_answer *a)
         vlm_buf_fini(&a->choices[i].content);
         vlm_buf_fini(&a->choices[i].logprobs);
     }
-    vlm_buf_fini(&a->prefix);
-    vlm_buf_fini(&a->id_model);
+    vlm_buf_fini(&a->chunk_head);
+    vlm_buf_fini(&a->plain_head);
 }
 
-/* JSON has no infinities. */
+/* JSON has no infinities; OpenAI writes -9999 for what is impossible. */
 static double finite_logprob(float value)
 {
-    return value > -9999.0f ? (double)value : -9999.0; /* also for NaN */
+    return isfinite(value) && value > -9999.0f ? (double)value : -9999.0;
 }
 
-/* "token":"...","logprob":...,"bytes":[...] */
+/* [104,105] */
+static vlm_status append_bytes(vlm_buf *out, ProtobufCBinaryData bytes, vlm_error *err)
+{
+    size_t len_max; /* a byte takes at most three digits and a comma */
+    if (!vlm_size_mul(bytes.len, 4, &len_max) || !vlm_size_add(len_max, 2, &len_max))
+        return vlm_fail_memory(err, "token");
+    VLM_TRY(vlm_buf_reserve(out, len_max, err));
+    char *at = out->data + out->len;
+    *at++ = '[';
+    for (size_t i = 0; i < bytes.len; i++) {
+        const unsigned value = bytes.data[i];
+        if (i > 0) *at++ = ',';
+        if (value >= 100) *at++ = (char)('0' + value / 100);
+        if (value >= 10) *at++ = (char)('0' + value / 10 % 10);
+        *at++ = (char)('0' + value % 10);
+    }
+    *at++ = ']';
+    *at = '\0';
+    out->len = (size_t)(at - out->data);
+    return VLM_OK;
+}
+
+/* {"token":"...","logprob":...,"bytes":[...] without the end of the object. */
 static vlm_status append_token(vlm_buf *out, const Vlm__V1__TokenLogprob *t, vlm_error *err)
 {
-    VLM_TRY(vlm_buf_append_str(out, "{\"token\":", err));
+    APPEND(out, "{\"token\":");
     VLM_TRY(vlm_json_append_string(out, bytes_of(t->token), err));
-    VLM_TRY(vlm_buf_printf(out, err, ",\"logprob\":%.9g,\"bytes\":[", finite_logprob(t->logprob)));
-    for (size_t i = 0; i < t->token.len; i++)
-        VLM_TRY(vlm_buf_printf(out, err, i == 0 ? "%u" : ",%u", t->token.data[i]));
-    return vlm_buf_append_char(out, ']', err);
+    VLM_TRY(vlm_buf_printf(out, err, ",\"logprob\":%.9g,\"bytes\":", finite_logprob(t->logprob)));
+    return append_bytes(out, t->token, err);
 }
 
 static vlm_status append_logprob(vlm_buf *out, const Vlm__V1__TokenLogprob *t, vlm_error *err)
@@ -117,66 +148,92 @@ static vlm_status append_usage(const vlm_chat_answer *a, vlm_buf *out, vlm_error
         a->n_prompt, n_completion, (uint64_t)a->n_prompt + n_completion, a->n_cached, a->n_image);
 }
 
-static double finite_ms(double ms)
-{
-    return isfinite(ms) ? ms : 0.0;
-}
-
 static vlm_status append_timings(const vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
 {
-    return vlm_buf_printf(out, err,
-                          ",\"timings\":{\"queue_ms\":%.3f,\"image_ms\":%.3f,\"prefill_ms\":%.3f,"
-                          "\"decode_ms\":%.3f,\"prefill_tokens\":%" PRIu32
-                          ",\"decode_tokens\":%" PRIu32 "}",
-                          finite_ms(a->queue_ms), finite_ms(a->image_ms), finite_ms(a->prefill_ms),
-                          finite_ms(a->decode_ms), a->prefill_tokens, a->decode_tokens);
+    return vlm_buf_printf(
+        out, err,
+        ",\"timings\":{\"queue_ms\":%.3f,\"image_ms\":%.3f,\"prefill_ms\":%.3f,"
+        "\"decode_ms\":%.3f,\"prefill_tokens\":%" PRIu32 ",\"decode_tokens\":%" PRIu32 "}",
+        a->queue_ms, a->image_ms, a->prefill_ms, a->decode_ms, a->prefill_tokens, a->decode_tokens);
 }
 
-/* What an event says of the figures.  False: an event that no worker of ours sends. */
-static bool note(vlm_chat_answer *a, const Vlm__V1__GenerateEvent *event)
+static void note_prompt(vlm_chat_answer *a, const Vlm__V1__Usage *usage)
 {
-    if (event->event_case == VLM__V1__GENERATE_EVENT__EVENT_DELTA)
-        return event->delta->choice < a->n && a->choices[event->delta->choice].finish == 0;
-    if (event->event_case != VLM__V1__GENERATE_EVENT__EVENT_FINISHED) return true;
-    const Vlm__V1__Finished *f = event->finished;
-    if (f->choice >= a->n || a->choices[f->choice].finish != 0) return false;
+    if (usage == NULL) return;
+    a->n_prompt = usage->prompt_tokens;
+    a->n_cached = usage->cached_tokens;
+    a->n_image = usage->image_tokens;
+}
+
+/* The greater one that is a number a clock can have shown. */
+static void note_ms(double *ms, double value)
+{
+    if (value > *ms && value < 1e15) *ms = value;
+}
+
+static vlm_status note_finished(vlm_chat_answer *a, const Vlm__V1__Finished *f, vlm_error *err)
+{
     vlm_chat_choice *c = &a->choices[f->choice];
-    c->finish = f->reason == 0 ? (int)VLM__V1__FINISH_REASON__FINISH_REASON_STOP : (int)f->reason;
+    if (f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_CANCELLED)
+        return vlm_fail(err, VLM_UNAVAILABLE, "the worker gave the answer up");
+    if ((int)f->reason != reason_stop && (int)f->reason != reason_length)
+        return vlm_fail(err, VLM_INTERNAL, "the worker's answer ends for no known reason");
+    c->finish = (int)f->reason;
     a->n_finished++;
-    if (f->usage != NULL) {
-        c->n_completion = f->usage->completion_tokens;
-        a->n_prompt = f->usage->prompt_tokens;
-        a->n_cached = f->usage->cached_tokens;
-        a->n_image = f->usage->image_tokens;
-    }
-    if (f->timings != NULL) {
-        a->queue_ms = f->timings->queue_ms;
-        a->image_ms = f->timings->image_ms;
-        a->prefill_ms = f->timings->prefill_ms;
-        a->decode_ms += f->timings->decode_ms;
+    note_prompt(a, f->usage);
+    if (f->usage != NULL) c->n_completion = f->usage->completion_tokens;
+    if (f->timings == NULL) return VLM_OK;
+    note_ms(&a->queue_ms, f->timings->queue_ms);
+    note_ms(&a->image_ms, f->timings->image_ms);
+    note_ms(&a->prefill_ms, f->timings->prefill_ms);
+    note_ms(&a->decode_ms, f->timings->decode_ms);
+    if (f->timings->prefill_tokens > a->prefill_tokens)
         a->prefill_tokens = f->timings->prefill_tokens;
-        a->decode_tokens += f->timings->decode_tokens;
+    a->decode_tokens += f->timings->decode_tokens;
+    return VLM_OK;
+}
+
+/* What an event says of the figures. */
+static vlm_status note(vlm_chat_answer *a, const Vlm__V1__GenerateEvent *event, vlm_error *err)
+{
+    uint32_t choice;
+    switch (event->event_case) {
+    case VLM__V1__GENERATE_EVENT__EVENT_STARTED:
+        note_prompt(a, event->started->usage);
+        return VLM_OK;
+    case VLM__V1__GENERATE_EVENT__EVENT_DELTA: choice = event->delta->choice; break;
+    case VLM__V1__GENERATE_EVENT__EVENT_FINISHED: choice = event->finished->choice; break;
+    default: return VLM_OK;
     }
-    return true;
+    if (choice >= a->n || a->choices[choice].finish != 0)
+        return vlm_fail(err, VLM_INTERNAL, "the worker's events make no sense");
+    return event->event_case == VLM__V1__GENERATE_EVENT__EVENT_DELTA
+               ? VLM_OK
+               : note_finished(a, event->finished, err);
 }
 
 /* The part of a chunk up to its delta's inside. */
 static vlm_status begin_chunk(const vlm_chat_answer *a, uint32_t choice, vlm_buf *out,
                               vlm_error *err)
 {
-    VLM_TRY(vlm_buf_append(out, a->prefix.data, a->prefix.len, err));
-    return vlm_buf_printf(out, err, ",\"choices\":[{\"index\":%" PRIu32 ",\"delta\":{", choice);
+    char text[] = "{\"index\":0,\"delta\":{";
+    _Static_assert(VLM_CHAT_CHOICES_MAX <= 10, "one digit");
+    text[sizeof "{\"index\":" - 1] = (char)('0' + choice);
+    VLM_TRY(vlm_buf_append(out, a->chunk_head.data, a->chunk_head.len, err));
+    return vlm_buf_append(out, text, sizeof text - 1, err);
 }
 
-/* The rest: finish_reason as JSON text, usage null where others have one. */
+/* The rest: finish_reason as JSON text, usage null where another chunk has it. */
 static vlm_status end_chunk(const vlm_chat_answer *a, const char *finish, bool timings,
                             vlm_buf *out, vlm_error *err)
 {
-    VLM_TRY(vlm_buf_append_str(out, ",\"finish_reason\":", err));
+    APPEND(out, ",\"finish_reason\":");
     VLM_TRY(vlm_buf_append_str(out, finish, err));
-    VLM_TRY(vlm_buf_append_str(out, a->include_usage ? "}],\"usage\":null" : "}]", err));
+    APPEND(out, "}]");
+    if (a->include_usage) APPEND(out, ",\"usage\":null");
     if (timings) VLM_TRY(append_timings(a, out, err));
-    return vlm_buf_append_str(out, "}\n\n", err);
+    APPEND(out, "}\n\n");
+    return VLM_OK;
 }
 
 static vlm_status write_roles(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
@@ -185,8 +242,7 @@ static vlm_status write_roles(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
     a->begun = true;
     for (uint32_t i = 0; i < a->n; i++) {
         VLM_TRY(begin_chunk(a, i, out, err));
-        VLM_TRY(vlm_buf_append_str(
-            out, "\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null", err));
+        APPEND(out, "\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null");
         VLM_TRY(end_chunk(a, "null", false, out, err));
     }
     return VLM_OK;
@@ -195,38 +251,41 @@ static vlm_status write_roles(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
 static vlm_status write_delta(const vlm_chat_answer *a, const Vlm__V1__Delta *d, vlm_buf *out,
                               vlm_error *err)
 {
+    const bool logprobs = a->logprobs && d->n_logprobs > 0;
+    if (d->text.len == 0 && !logprobs) return VLM_OK;
     VLM_TRY(begin_chunk(a, d->choice, out, err));
-    VLM_TRY(vlm_buf_append_str(out, "\"content\":", err));
+    APPEND(out, "\"content\":");
     VLM_TRY(vlm_json_append_string(out, bytes_of(d->text), err));
-    if (a->logprobs && d->n_logprobs > 0) {
-        VLM_TRY(vlm_buf_append_str(out, "},\"logprobs\":{\"content\":[", err));
+    if (logprobs) {
+        APPEND(out, "},\"logprobs\":{\"content\":[");
         VLM_TRY(append_logprobs(out, d, err));
-        VLM_TRY(vlm_buf_append_str(out, "],\"refusal\":null}", err));
+        APPEND(out, "],\"refusal\":null}");
     } else {
-        VLM_TRY(vlm_buf_append_str(out, "},\"logprobs\":null", err));
+        APPEND(out, "},\"logprobs\":null");
     }
     return end_chunk(a, "null", false, out, err);
+}
+
+static vlm_status write_finish(const vlm_chat_answer *a, uint32_t choice, vlm_buf *out,
+                               vlm_error *err)
+{
+    VLM_TRY(begin_chunk(a, choice, out, err));
+    APPEND(out, "},\"logprobs\":null");
+    return end_chunk(a, finish_text(a->choices[choice].finish),
+                     !a->include_usage && a->n_finished == a->n, out, err);
 }
 
 vlm_status vlm_chat_answer_event(vlm_chat_answer *a, const Vlm__V1__GenerateEvent *event,
                                  vlm_buf *out, vlm_error *err)
 {
-    if (!note(a, event)) return vlm_fail(err, VLM_INTERNAL, "the worker's events make no sense");
-    const Vlm__V1__Finished *f = event->finished;
+    VLM_TRY(note(a, event, err));
     switch (event->event_case) {
     case VLM__V1__GENERATE_EVENT__EVENT_DELTA:
         VLM_TRY(write_roles(a, out, err));
         return write_delta(a, event->delta, out, err);
     case VLM__V1__GENERATE_EVENT__EVENT_FINISHED:
         VLM_TRY(write_roles(a, out, err));
-        VLM_TRY(begin_chunk(a, f->choice, out, err));
-        VLM_TRY(vlm_buf_append_str(out, "},\"logprobs\":null", err));
-        return end_chunk(a,
-                         a->choices[f->choice].finish ==
-                                 (int)VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH
-                             ? "\"length\""
-                             : "\"stop\"",
-                         !a->include_usage && a->n_finished == a->n, out, err);
+        return write_finish(a, event->finished->choice, out, err);
     default: return VLM_OK;
     }
 }
@@ -236,13 +295,14 @@ vlm_status vlm_chat_answer_end(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
     if (a->n_finished != a->n)
         return vlm_fail(err, VLM_INTERNAL, "the worker ended before all choices did");
     if (a->include_usage) {
-        VLM_TRY(vlm_buf_append(out, a->prefix.data, a->prefix.len, err));
-        VLM_TRY(vlm_buf_append_str(out, ",\"choices\":[],", err));
+        VLM_TRY(vlm_buf_append(out, a->chunk_head.data, a->chunk_head.len, err));
+        APPEND(out, "],");
         VLM_TRY(append_usage(a, out, err));
         VLM_TRY(append_timings(a, out, err));
-        VLM_TRY(vlm_buf_append_str(out, "}\n\n", err));
+        APPEND(out, "}\n\n");
     }
-    return vlm_buf_append_str(out, "data: [DONE]\n\n", err);
+    APPEND(out, "data: [DONE]\n\n");
+    return VLM_OK;
 }
 
 vlm_status vlm_chat_answer_fail(const vlm_api_error *e, vlm_buf *out, vlm_error *err)
@@ -252,17 +312,29 @@ vlm_status vlm_chat_answer_fail(const vlm_api_error *e, vlm_buf *out, vlm_error 
     return vlm_buf_append_str(out, "\n\n", err);
 }
 
+/* logprobs of a plain answer hold what is between the brackets. */
+static vlm_status collect(vlm_chat_answer *a, const Vlm__V1__Delta *d, vlm_error *err)
+{
+    vlm_chat_choice *c = &a->choices[d->choice];
+    const size_t before = c->content.len + c->logprobs.len;
+    VLM_TRY(vlm_buf_append(&c->content, d->text.data, d->text.len, err));
+    if (a->logprobs && d->n_logprobs > 0) {
+        if (c->logprobs.len > 0) VLM_TRY(vlm_buf_append_char(&c->logprobs, ',', err));
+        VLM_TRY(append_logprobs(&c->logprobs, d, err));
+    }
+    a->n_collected += c->content.len + c->logprobs.len - before;
+    if (a->n_collected > COLLECTED_MAX)
+        return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "the answer is longer than %d bytes",
+                        COLLECTED_MAX);
+    return VLM_OK;
+}
+
 vlm_status vlm_chat_answer_collect(vlm_chat_answer *a, const Vlm__V1__GenerateEvent *event,
                                    vlm_error *err)
 {
-    if (!note(a, event)) return vlm_fail(err, VLM_INTERNAL, "the worker's events make no sense");
+    VLM_TRY(note(a, event, err));
     if (event->event_case != VLM__V1__GENERATE_EVENT__EVENT_DELTA) return VLM_OK;
-    const Vlm__V1__Delta *d = event->delta;
-    vlm_chat_choice *c = &a->choices[d->choice];
-    VLM_TRY(vlm_buf_append(&c->content, d->text.data, d->text.len, err));
-    if (!a->logprobs || d->n_logprobs == 0) return VLM_OK;
-    if (c->logprobs.len > 0) VLM_TRY(vlm_buf_append_char(&c->logprobs, ',', err));
-    return append_logprobs(&c->logprobs, d, err);
+    return collect(a, event->delta, err);
 }
 
 static vlm_status write_choice(const vlm_chat_answer *a, uint32_t i, vlm_buf *out, vlm_error *err)
@@ -271,29 +343,27 @@ static vlm_status write_choice(const vlm_chat_answer *a, uint32_t i, vlm_buf *ou
     VLM_TRY(vlm_buf_printf(
         out, err, "{\"index\":%" PRIu32 ",\"message\":{\"role\":\"assistant\",\"content\":", i));
     VLM_TRY(vlm_json_append_string(out, vlm_buf_bytes(&c->content), err));
-    VLM_TRY(vlm_buf_append_str(out, ",\"refusal\":null},\"logprobs\":", err));
+    APPEND(out, ",\"refusal\":null},\"logprobs\":");
     if (a->logprobs) {
-        VLM_TRY(vlm_buf_append_str(out, "{\"content\":[", err));
-        if (c->logprobs.len > 0)
-            VLM_TRY(vlm_buf_append(out, c->logprobs.data, c->logprobs.len, err));
-        VLM_TRY(vlm_buf_append_str(out, "],\"refusal\":null}", err));
+        APPEND(out, "{\"content\":[");
+        VLM_TRY(vlm_buf_append(out, c->logprobs.data, c->logprobs.len, err));
+        APPEND(out, "],\"refusal\":null}");
     } else {
-        VLM_TRY(vlm_buf_append_str(out, "null", err));
+        APPEND(out, "null");
     }
-    return vlm_buf_printf(out, err, ",\"finish_reason\":\"%s\"}", finish_text(c->finish));
+    return vlm_buf_printf(out, err, ",\"finish_reason\":%s}", finish_text(c->finish));
 }
 
 vlm_status vlm_chat_answer_write(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
 {
     if (a->n_finished != a->n)
         return vlm_fail(err, VLM_INTERNAL, "the worker ended before all choices did");
-    VLM_TRY(vlm_buf_append(out, a->id_model.data, a->id_model.len, err));
-    VLM_TRY(vlm_buf_append_str(out, ",\"choices\":[", err));
+    VLM_TRY(vlm_buf_append(out, a->plain_head.data, a->plain_head.len, err));
     for (uint32_t i = 0; i < a->n; i++) {
         if (i > 0) VLM_TRY(vlm_buf_append_char(out, ',', err));
         VLM_TRY(write_choice(a, i, out, err));
     }
-    VLM_TRY(vlm_buf_append_str(out, "],", err));
+    APPEND(out, "],");
     VLM_TRY(append_usage(a, out, err));
     VLM_TRY(append_timings(a, out, err));
     return vlm_buf_append_char(out, '}', err);

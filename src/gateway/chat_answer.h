@@ -22,11 +22,12 @@ typedef struct vlm_chat_answer {
     bool include_usage, logprobs;
     bool begun; /* the role chunks have been written */
     uint32_t n_finished;
-    vlm_buf prefix; /* what every chunk begins with */
-    vlm_buf id_model;
-    int64_t created;
+    vlm_buf chunk_head; /* what every chunk begins with, "data: {...,"choices":[" */
+    vlm_buf plain_head; /* what a plain answer begins with */
+    size_t n_collected; /* bytes in choices */
     vlm_chat_choice choices[VLM_CHAT_CHOICES_MAX];
     uint32_t n_prompt, n_cached, n_image;
+    /* The choices are decoded together: the longest time of any, the tokens of all. */
     double queue_ms, image_ms, prefill_ms, decode_ms;
     uint32_t prefill_tokens, decode_tokens;
 } vlm_chat_answer;
@@ -37,15 +38,19 @@ VLM_MUST_USE vlm_status vlm_chat_answer_init(vlm_chat_answer *a, const vlm_chat_
                                              vlm_error *err);
 void vlm_chat_answer_fini(vlm_chat_answer *a);
 
-/* A stream: append the chunks of an event, the role's first; at the end the usage if it was asked
- * for and [DONE]; or instead of that end an error. */
+/* A stream: append the chunks of an event, the roles' before the first; at the end the usage if it
+ * was asked for and [DONE]; or instead of that end an error.  An event without text or figures for
+ * the client appends nothing.
+ * INTERNAL: events that do not fit together, or an end before every choice's; UNAVAILABLE: the
+ * worker gave up; RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_chat_answer_event(vlm_chat_answer *a,
                                               const Vlm__V1__GenerateEvent *event, vlm_buf *out,
                                               vlm_error *err);
 VLM_MUST_USE vlm_status vlm_chat_answer_end(vlm_chat_answer *a, vlm_buf *out, vlm_error *err);
 VLM_MUST_USE vlm_status vlm_chat_answer_fail(const vlm_api_error *e, vlm_buf *out, vlm_error *err);
 
-/* A plain answer: gather events, then append the whole object. */
+/* A plain answer: gather events, at most 64 MiB of text and log probabilities, then append the
+ * whole object.  The same errors. */
 VLM_MUST_USE vlm_status vlm_chat_answer_collect(vlm_chat_answer *a,
                                                 const Vlm__V1__GenerateEvent *event,
                                                 vlm_error *err);

@@ -8,12 +8,6 @@
 
 enum { STOP_MAX = 16, STOP_LEN_MAX = 256, BIAS_MAX = 1024, CHOICES_MAX = 8, TOP_LOGPROBS_MAX = 20 };
 
-static bool out_of_memory(vlm_api_error *error)
-{
-    vlm_api_error_overloaded(error, "the server is short of memory");
-    return false;
-}
-
 static bool want_type(const char *name, const char *wanted, vlm_api_error *error)
 {
     vlm_api_error_invalid(error, name, "%s must be %s", name, wanted);
@@ -102,11 +96,11 @@ static bool read_sampling(const vlm_json *root, Vlm__V1__Sampling *s, vlm_api_er
     return true;
 }
 
-/* A token's id as the key of an object. */
+/* A token's id as the key of an object, in one way of writing it alone: keys are unique. */
 static bool read_id(const char *key, uint32_t *out)
 {
     uint64_t value = 0;
-    if (*key == '\0' || strlen(key) > 9) return false;
+    if (*key == '\0' || strlen(key) > 9 || (key[0] == '0' && key[1] != '\0')) return false;
     for (; *key != '\0'; key++) {
         if (*key < '0' || *key > '9') return false;
         value = value * 10 + (uint64_t)(*key - '0');
@@ -128,10 +122,10 @@ static bool read_logit_bias(vlm_chat_request *r, const vlm_json *root, vlm_api_e
         return false;
     }
     s->logit_bias = vlm_arena_array(&r->arena, n, sizeof(Vlm__V1__LogitBias *));
-    if (s->logit_bias == NULL) return out_of_memory(error);
+    if (s->logit_bias == NULL) return vlm_chat_no_memory(error);
     for (vlm_json_iter it = vlm_json_iter_begin(node); vlm_json_iter_next(&it);) {
         Vlm__V1__LogitBias *b = vlm_arena_alloc(&r->arena, sizeof *b);
-        if (b == NULL) return out_of_memory(error);
+        if (b == NULL) return vlm_chat_no_memory(error);
         vlm__v1__logit_bias__init(b);
         if (!read_id(it.key, &b->token_id)) return want_type(name, "an object of token ids", error);
         const vlm_json_type type = vlm_json_typeof(it.value);
@@ -157,8 +151,7 @@ static bool add_stop(vlm_chat_request *r, const vlm_json *node, const char *para
                               STOP_LEN_MAX);
         return false;
     }
-    r->grpc.stop[r->grpc.n_stop++] = vlm_chat_data(text);
-    return true;
+    return vlm_chat_copy(r, text, &r->grpc.stop[r->grpc.n_stop++], error);
 }
 
 static bool read_stop(vlm_chat_request *r, const vlm_json *root, vlm_api_error *error)
@@ -166,7 +159,7 @@ static bool read_stop(vlm_chat_request *r, const vlm_json *root, vlm_api_error *
     const vlm_json *node = vlm_json_get(root, "stop");
     if (node == NULL) return true;
     r->grpc.stop = vlm_arena_array(&r->arena, STOP_MAX, sizeof *r->grpc.stop);
-    if (r->grpc.stop == NULL) return out_of_memory(error);
+    if (r->grpc.stop == NULL) return vlm_chat_no_memory(error);
     if (vlm_json_typeof(node) == VLM_JSON_STRING) return add_stop(r, node, "stop", error);
     if (vlm_json_typeof(node) != VLM_JSON_ARRAY)
         return want_type("stop", "a string or an array of strings", error);
@@ -231,72 +224,27 @@ static bool read_lengths(vlm_chat_request *r, const vlm_json *root, vlm_api_erro
     return true;
 }
 
-static bool refuse(const char *name, vlm_api_error *error)
-{
-    vlm_api_error_invalid(error, name, "%s is not supported", name);
-    return false;
-}
-
-static bool is_text(const vlm_json *node, const char *text)
-{
-    return vlm_json_typeof(node) == VLM_JSON_STRING &&
-           vlm_bytes_eq_str(vlm_json_string(node), text);
-}
-
-static bool is_empty_array(const vlm_json *node)
-{
-    return vlm_json_typeof(node) == VLM_JSON_ARRAY && vlm_json_array_len(node) == 0;
-}
-
-/* Known parameters that would change the answer and are not there yet. */
-static bool refuse_unsupported(const vlm_json *root, vlm_api_error *error)
-{
-    static const char *const always[] = {"function_call",      "audio",        "prediction",
-                                         "web_search_options", "guided_json",  "guided_regex",
-                                         "guided_grammar",     "guided_choice"};
-    static const char *const lists[] = {"tools", "functions"};
-    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
-        if (vlm_json_get(root, always[i]) != NULL) return refuse(always[i], error);
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        const vlm_json *node = vlm_json_get(root, lists[i]);
-        if (node != NULL && !is_empty_array(node)) return refuse(lists[i], error);
-    }
-    const vlm_json *choice = vlm_json_get(root, "tool_choice");
-    if (choice != NULL && !is_text(choice, "none") && !is_text(choice, "auto"))
-        return refuse("tool_choice", error);
-    const vlm_json *format = vlm_json_get(root, "response_format");
-    const vlm_json *format_type = vlm_json_get(format, "type");
-    if (format != NULL && (format_type == NULL || !is_text(format_type, "text")))
-        return refuse("response_format", error);
-    const vlm_json *modalities = vlm_json_get(root, "modalities");
-    if (modalities == NULL) return true;
-    const bool text_only =
-        vlm_json_typeof(modalities) == VLM_JSON_ARRAY && vlm_json_array_len(modalities) == 1 &&
-        vlm_json_at(modalities, 0) != NULL && is_text(vlm_json_at(modalities, 0), "text");
-    return text_only || refuse("modalities", error);
-}
-
 static bool read_model(vlm_chat_request *r, const vlm_json *root, vlm_api_error *error)
 {
     const vlm_json *node = vlm_json_get(root, "model");
     if (node == NULL) return true;
     if (vlm_json_typeof(node) != VLM_JSON_STRING) return want_type("model", "a string", error);
-    r->model = vlm_json_string(node);
-    r->grpc.model = vlm_chat_data(r->model);
+    if (!vlm_chat_copy(r, vlm_json_string(node), &r->grpc.model, error)) return false;
+    r->model = (vlm_bytes){.ptr = (const char *)r->grpc.model.data, .len = r->grpc.model.len};
     return true;
 }
 
-static bool read_all(vlm_chat_request *r, const vlm_chat_limits *limits, vlm_api_error *error)
+static bool read_all(vlm_chat_request *r, const vlm_json *root, const vlm_chat_limits *limits,
+                     vlm_api_error *error)
 {
-    const vlm_json *root = vlm_json_root(r->doc);
     if (vlm_json_typeof(root) != VLM_JSON_OBJECT) {
         vlm_api_error_invalid(error, "", "the body must be a JSON object");
         return false;
     }
     r->grpc.sampling = vlm_arena_alloc(&r->arena, sizeof *r->grpc.sampling);
-    if (r->grpc.sampling == NULL) return out_of_memory(error);
+    if (r->grpc.sampling == NULL) return vlm_chat_no_memory(error);
     vlm__v1__sampling__init(r->grpc.sampling);
-    return read_model(r, root, error) && refuse_unsupported(root, error) &&
+    return read_model(r, root, error) && vlm_chat_check_unsupported(root, error) &&
            read_lengths(r, root, error) && read_sampling(root, r->grpc.sampling, error) &&
            read_logit_bias(r, root, error) && read_stop(r, root, error) &&
            read_stream(r, root, error) && read_logprobs(r, root, error) &&
@@ -308,25 +256,25 @@ bool vlm_chat_request_parse(const char *json, size_t len, const vlm_chat_limits 
 {
     enum { ARENA_EXTRA = 16 << 20 };
     vlm_error err;
+    vlm_json_doc *doc;
     *out = (vlm_chat_request){0};
     vlm__v1__generate_request__init(&out->grpc);
-    const vlm_status status = vlm_json_parse(json, len, &limits->json, &out->doc, &err);
-    if (status != VLM_OK) {
-        if (status == VLM_RESOURCE_EXHAUSTED && strncmp(err.msg, "out of memory", 13) == 0)
-            return out_of_memory(error);
+    if (vlm_json_parse(json, len, &limits->json, &doc, &err) != VLM_OK) {
+        if (vlm_chat_is_memory(&err)) return vlm_chat_no_memory(error);
         vlm_api_error_invalid(error, "", "the body is no JSON: %s", err.msg);
         return false;
     }
     vlm_arena_init(&out->arena, 2 * len + ARENA_EXTRA);
-    if (read_all(out, limits, error)) return true;
-    vlm_chat_request_fini(out);
-    return false;
+    const bool ok = read_all(out, vlm_json_root(doc), limits, error);
+    /* Not kept: the pictures' base64 is most of it, and requests wait long. */
+    vlm_json_free(doc);
+    if (!ok) vlm_chat_request_fini(out);
+    return ok;
 }
 
 void vlm_chat_request_fini(vlm_chat_request *r)
 {
-    for (size_t i = 0; i < r->n_urls; i++) free(r->urls[i].slot->data);
-    vlm_json_free(r->doc);
+    for (size_t i = 0; i < r->n_images; i++) free(r->images[i]->data);
     vlm_arena_fini(&r->arena);
     *r = (vlm_chat_request){0};
 }

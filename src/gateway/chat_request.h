@@ -12,7 +12,7 @@
 #include "gateway/api_error.h"
 
 typedef struct vlm_chat_limits {
-    size_t image_bytes_max;
+    size_t image_bytes_max; /* of a picture's file, after base64 */
     uint32_t images_max;
     vlm_json_limits json;
     bool image_urls; /* http and https are taken */
@@ -22,23 +22,26 @@ enum { VLM_CHAT_PARAM_LEN_MAX = 63 };
 
 /* A picture to be fetched: its bytes, malloc'ed, go into *slot, and the request frees them. */
 typedef struct vlm_chat_url {
-    const char *url;
+    const char *url; /* begins with http:// or https:// in any case; nothing else is checked */
     ProtobufCBinaryData *slot;
-    char param[VLM_CHAT_PARAM_LEN_MAX + 1]; /* "messages[0].content[1].image_url" */
+    char param[VLM_CHAT_PARAM_LEN_MAX + 1]; /* "messages[0].content[1].image_url.url" */
 } vlm_chat_url;
 
 typedef struct vlm_chat_request {
     vlm_arena arena;
-    vlm_json_doc *doc;
     Vlm__V1__GenerateRequest grpc; /* sampling is never NULL */
     vlm_bytes model;               /* empty: not said */
     bool stream, include_usage, logprobs;
     uint32_t n, n_images;
-    vlm_chat_url *urls; /* [n_urls] */
+    ProtobufCBinaryData **images; /* [n_images] in the parts; their bytes are malloc'ed */
+    vlm_chat_url *urls;           /* [n_urls] */
     size_t n_urls;
 } vlm_chat_request;
 
-/* False: *error says why, naming the parameter, and nothing is to be freed. */
+/* Null counts as absent, unknown parameters are ignored; what would change the answer and is not
+ * there yet is refused by name.  The memory is linear in len; json is not needed afterwards.
+ * False: *error (400, or 503 when out of memory) says why, naming the parameter, and nothing is to
+ * be freed. */
 VLM_MUST_USE bool vlm_chat_request_parse(const char *json, size_t len,
                                          const vlm_chat_limits *limits, vlm_chat_request *out,
                                          vlm_api_error *error);
