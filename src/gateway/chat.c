@@ -501,10 +501,12 @@ static void check_chat(vlm_chat *chat, uint64_t now)
 {
     enum { COMMENT_S = 9, WORKER_WAIT_S = 10 };
     vlm_api_error error;
-    if (chat->client == NULL || chat->state == VLM_CHAT_OVER) return;
+    /* While it is being parsed it belongs to another thread. */
+    if (chat->client == NULL || chat->state == VLM_CHAT_OVER || chat->state == VLM_CHAT_PARSING)
+        return;
     if (now >= chat->deadline_ns) {
         vlm_api_error_timeout(&error);
-        if (chat->state != VLM_CHAT_PARSING) vlm_chat_fail(chat, &error);
+        vlm_chat_fail(chat, &error);
         return;
     }
     if (chat->state == VLM_CHAT_WAITING && now - chat->waiting_ns > WORKER_WAIT_S * SECOND_NS) {
@@ -513,9 +515,7 @@ static void check_chat(vlm_chat *chat, uint64_t now)
         return;
     }
     const bool may_stream = chat->has_request && chat->request.stream;
-    if (may_stream && chat->state != VLM_CHAT_PARSING &&
-        now - chat->sent_ns > COMMENT_S * SECOND_NS)
-        send_comment(chat);
+    if (may_stream && now - chat->sent_ns > COMMENT_S * SECOND_NS) send_comment(chat);
 }
 
 void vlm_chats_tick(vlm_gateway *g)
@@ -546,6 +546,7 @@ void vlm_chats_fail_all(vlm_gateway *g)
 void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record)
 {
     const vlm_chat *chat = record->detail;
+    const bool is_parsed = chat->state != VLM_CHAT_PARSING && chat->has_request;
     const vlm_log_field fields[] = {
         {.name = "method", .text = record->method},
         {.name = "route", .text = record->handler},
@@ -555,14 +556,14 @@ void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record)
         {.name = "prompt_tokens", .number = chat->n_prompt},
         {.name = "completion_tokens", .number = chat->n_completion},
         {.name = "cached_tokens", .number = chat->n_cached},
-        {.name = "images", .number = chat->has_request ? chat->request.n_images : 0},
+        {.name = "images", .number = is_parsed ? chat->request.n_images : 0},
         {.name = "queue_ms", .number = chat->queue_ms, .decimals = 1},
         {.name = "image_ms", .number = chat->image_ms, .decimals = 1},
         {.name = "prefill_ms", .number = chat->prefill_ms, .decimals = 1},
         {.name = "decode_ms", .number = chat->decode_ms, .decimals = 1},
         {.name = "worker", .text = chat->worker_name},
         {.name = "seed",
-         .number = chat->has_request && chat->request.grpc.sampling != NULL
+         .number = is_parsed && chat->request.grpc.sampling != NULL
                        ? (double)chat->request.grpc.sampling->seed
                        : 0.0},
     };
