@@ -157,7 +157,7 @@ static bool read_role(parser *p, const vlm_json *node, Vlm__V1__Message *m, bool
 
 static bool read_message(parser *p, const vlm_json *node, size_t idx, Vlm__V1__Message *m)
 {
-    bool is_user, may_be_null;
+    bool is_user = false, may_be_null = false;
     vlm_chat_param(p->param, "messages[%zu]", idx);
     if (vlm_json_typeof(node) != VLM_JSON_OBJECT) return fail(p, "", "must be an object");
     if (!read_role(p, node, m, &is_user, &may_be_null) || !check_history(p, node)) return false;
