@@ -94,6 +94,8 @@ def pytest(folder, *paths):
     return total
 
 
+SERVERS = [f"tests/e2e/test_{name}.py" for name in ("worker", "api", "http", "faults", "urls")]
+
 STAGES = {
     "build": lambda: build("release"),
     "lint": lambda: run_counted("tools/lint.sh"),
@@ -102,9 +104,11 @@ STAGES = {
     "build with sanitizers": lambda: build("asan"),
     "unit tests with sanitizers": lambda: ctest("build-asan"),
     "bad input with sanitizers": lambda: pytest("build-asan", "tests/e2e/test_bad_input.py"),
+    "servers with sanitizers": lambda: pytest("build-asan", *SERVERS),
     "build with thread sanitizer": lambda: build("tsan"),
     "unit tests with thread sanitizer": lambda: ctest("build-tsan"),
     "answers with thread sanitizer": lambda: pytest("build-tsan", "tests/e2e/test_run.py", "-k", "threads or timings"),
+    "servers with thread sanitizer": lambda: pytest("build-tsan", *SERVERS),
     "fuzz targets": lambda: run_counted(PYTHON, "tools/fuzz.py", FUZZ_SECONDS),
 }
 
