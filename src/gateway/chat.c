@@ -171,6 +171,7 @@ static void note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
         if (f->timings != NULL) {
             chat->queue_ms = f->timings->queue_ms;
             chat->image_ms = f->timings->image_ms;
+            chat->image_decode_ms = f->timings->image_decode_ms;
             chat->prefill_ms = f->timings->prefill_ms;
             chat->decode_ms += f->timings->decode_ms;
         }
@@ -579,6 +580,11 @@ void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record)
     vlm_histogram_observe(m, VLM_METRIC_REQUEST_QUEUE_TIME, 0, chat->queue_ms * 1e-3);
     vlm_histogram_observe(m, VLM_METRIC_REQUEST_PREFILL_TIME, 0, chat->prefill_ms * 1e-3);
     vlm_histogram_observe(m, VLM_METRIC_REQUEST_DECODE_TIME, 0, chat->decode_ms * 1e-3);
+    if (is_parsed && chat->request.n_images > 0) {
+        const double encode_ms = chat->image_ms - chat->image_decode_ms;
+        vlm_histogram_observe(m, VLM_METRIC_IMAGE_DECODE, 0, chat->image_decode_ms * 1e-3);
+        vlm_histogram_observe(m, VLM_METRIC_IMAGE_ENCODE, 0, encode_ms * 1e-3);
+    }
     vlm_histogram_observe(m, VLM_METRIC_REQUEST_PROMPT_TOKENS, 0, chat->n_prompt);
     vlm_histogram_observe(m, VLM_METRIC_REQUEST_GENERATION_TOKENS, 0, chat->n_completion);
 }

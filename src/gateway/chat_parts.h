@@ -50,7 +50,7 @@ struct vlm_chat {
     uint64_t arrived_ns, deadline_ns, waiting_ns, sent_ns, called_ns, started_ns, first_ns,
         last_token_ns;
     uint32_t n_prompt, n_completion, n_image_tokens, n_cached;
-    double queue_ms, image_ms, prefill_ms, decode_ms;
+    double queue_ms, image_ms, image_decode_ms, prefill_ms, decode_ms;
 };
 
 /* Begin to fetch the request's pictures; vlm_chat_go_on follows when all have come. */

@@ -163,6 +163,8 @@ static void get_metrics(vlm_gateway *g, vlm_client *c, const vlm_http1_request *
     vlm_counter_set(g->metrics, VLM_METRIC_PREFIX_CACHE_HITS, 0, s.n_prefix_hits);
     vlm_counter_set(g->metrics, VLM_METRIC_MM_CACHE_QUERIES, 0, s.n_image_queries);
     vlm_counter_set(g->metrics, VLM_METRIC_MM_CACHE_HITS, 0, s.n_image_hits);
+    for (uint32_t i = 0; i < VLM_WORKERS_FORMATS; i++)
+        vlm_counter_set(g->metrics, VLM_METRIC_IMAGES, i, s.n_images[i]);
     if (vlm_workers_model(g->workers, 0) != NULL)
         vlm_metrics_set_model(g->metrics, vlm_workers_model(g->workers, 0));
     vlm_gauge_set(g->metrics, VLM_METRIC_HTTP_REQUESTS_IN_FLIGHT, 0,

@@ -26,6 +26,7 @@ struct vlm_worker_link {
     uint32_t running_max, waiting_max;
     uint32_t n_busy;
     Vlm__V1__StatsResponse last_stats; /* numbers only */
+    uint64_t n_images[VLM_WORKERS_FORMATS];
 };
 
 /* A name that is asked again. */
@@ -120,6 +121,8 @@ static void on_stats_message(void *user, const uint8_t *data, size_t len)
     Vlm__V1__StatsResponse *r = vlm__v1__stats_response__unpack(NULL, len, data);
     if (r == NULL) return;
     l->last_stats = *r;
+    for (size_t i = 0; i < r->n_images_by_format && i < VLM_WORKERS_FORMATS; i++)
+        l->n_images[i] = r->images_by_format[i]->value;
     l->last_stats.n_images_by_format = 0;
     l->last_stats.images_by_format = NULL;
     vlm__v1__stats_response__free_unpacked(r, NULL);
@@ -479,6 +482,7 @@ vlm_workers_stats vlm_workers_get_stats(const vlm_workers *w)
         s.n_prefix_hits += r->prefix_cache_hits;
         s.n_image_queries += r->mm_cache_queries;
         s.n_image_hits += r->mm_cache_hits;
+        for (size_t k = 0; k < VLM_WORKERS_FORMATS; k++) s.n_images[k] += w->links[i]->n_images[k];
     }
     if (n > 0) s.kv_usage /= n;
     return s;

@@ -14,7 +14,7 @@
 typedef struct vlm_workers vlm_workers;
 typedef struct vlm_worker_link vlm_worker_link; /* one worker; lives as long as the set */
 
-enum { VLM_WORKERS_MAX = 256, VLM_WORKER_MODEL_LEN_MAX = 255 };
+enum { VLM_WORKERS_MAX = 256, VLM_WORKER_MODEL_LEN_MAX = 255, VLM_WORKERS_FORMATS = 5 };
 
 typedef struct vlm_workers_options {
     uv_loop_t *loop;
@@ -58,6 +58,7 @@ void vlm_worker_link_count(vlm_worker_link *link, int n);
 typedef struct vlm_workers_stats {
     double kv_usage; /* mean */
     uint64_t n_prefix_queries, n_prefix_hits, n_image_queries, n_image_hits;
+    uint64_t n_images[VLM_WORKERS_FORMATS]; /* decoded, in the order of the worker's list */
 } vlm_workers_stats;
 vlm_workers_stats vlm_workers_get_stats(const vlm_workers *w);
 

@@ -59,6 +59,7 @@ static vlm_status pack_done(const vlm_event *event, double queue_ms, double imag
     Vlm__V1__GenerateEvent m = VLM__V1__GENERATE_EVENT__INIT;
     timings.queue_ms = event->timings.queue_s * 1e3 + queue_ms;
     timings.image_ms = event->timings.image_s * 1e3 + image_ms;
+    timings.image_decode_ms = image_ms;
     timings.prefill_ms = event->timings.prefill_s * 1e3;
     timings.decode_ms = event->timings.decode_s * 1e3;
     timings.prefill_tokens = event->usage.n_prompt - event->usage.n_cached;

@@ -309,6 +309,9 @@ def test_metrics(api):
     assert after[f"vlmd_prompt_tokens_total{label}"] - before[f"vlmd_prompt_tokens_total{label}"] == 2
     assert after[f"vlmd_generation_tokens_total{label}"] - before[f"vlmd_generation_tokens_total{label}"] == 2
     assert after[f"vlmd_num_requests_running{label}"] == 0 and after[f"vlmd_num_requests_waiting{label}"] == 0
+    api.ask({"messages": [message("see", picture(4, 4, "WEBP"))]})
+    from servers import eventually
+    eventually(lambda: api.metrics()['vlmd_images_total{model_name="mock",format="WebP"}'] > 0)
     assert any(k.startswith("vlmd_time_to_first_token_seconds_bucket") for k in after)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import clean_environment
 
-COMMANDS = ["run", "trace", "tokenize", "template", "inspect", "version", "help"]
+COMMANDS = ["run", "serve", "gateway", "worker", "trace", "tokenize", "template", "inspect", "version", "help"]
 
 
 def test_version(vlmd):
@@ -24,7 +24,7 @@ def test_help_lists_every_command(vlmd):
     for command in COMMANDS:
         assert re.search(rf"^  {command} ", text, re.M), text
     # What later versions will have is not promised by this one.
-    for absent in ("serve", "gateway", "worker", "pull", "quantize", "bench", "doctor"):
+    for absent in ("pull", "quantize", "bench", "doctor"):
         assert not re.search(rf"^  {absent} ", text, re.M), text
 
 
@@ -45,7 +45,7 @@ def test_help_shows_defaults(vlmd):
 
 @pytest.mark.parametrize("args, words", [
     ([], "no command"),
-    (["serve"], "unknown command 'serve'"),
+    (["pull"], "unknown command 'pull'"),
     (["Run"], "unknown command 'Run'"),
     (["help", "me"], "unknown command 'me'"),
     (["run", "--nonsense"], "unknown option --nonsense"),
