@@ -183,6 +183,12 @@ static void on_channel(void *user, bool is_up)
         return;
     }
     const bool was_ready = is_ready(l);
+    /* They would keep a connection that is going away. */
+    vlm_rpc_client_call **calls[] = {&l->watch, &l->info, &l->stats};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        if (*calls[i] != NULL) vlm_rpc_client_cancel(*calls[i]);
+        *calls[i] = NULL;
+    }
     l->serving = false;
     vlm_log(VLM_LOG_INFO, "worker %s is gone", l->name);
     if (was_ready) tell_changed(l->set);

@@ -12,7 +12,7 @@ enum {
     STREAM_WINDOW = 128 << 10, /* what may wait here for a slow client */
     CONNECTION_WINDOW = 16 << 20,
     TRAILER_LEN_MAX = 4096,
-    TICK_MS = 500,
+    TICK_MS = 100,
     STREAM_ID_LAST = 0x7fff0000, /* then the connection is made anew */
 };
 

@@ -256,6 +256,9 @@ static nghttp2_session *new_h2(vlm_rpc_connection *c)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_option_set_no_closed_streams(option, 1);
+    /* Its own limit, 1,000 and then 33 a second, is less than a gateway's clients cancel. */
+    nghttp2_option_set_stream_reset_rate_limit(option, 2 * RESETS_PER_SECOND_MAX,
+                                               RESETS_PER_SECOND_MAX);
     if (nghttp2_session_server_new2(&h2, callbacks, c, option) != 0) h2 = NULL;
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);

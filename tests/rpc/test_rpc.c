@@ -266,6 +266,22 @@ static void test_cancel(void **state)
     assert_null(w->held);
 }
 
+/* A gateway's clients may all leave at once: the connection must bear it. */
+static void test_thousands_of_resets(void **state)
+{
+    enum { N = 3000, AT_ONCE = 100 };
+    world *w = *state;
+    for (int i = 0; i < N; i += AT_ONCE) {
+        seen s[AT_ONCE] = {0};
+        for (int k = 0; k < AT_ONCE; k++) start_call(w, "/t/Hold", (vlm_bytes){0}, 0, &s[k]);
+        while (vlm_rpc_server_n_calls(w->server) < AT_ONCE) (void)uv_run(&w->loop, UV_RUN_ONCE);
+        for (int k = 0; k < AT_ONCE; k++) vlm_rpc_client_cancel(s[k].call);
+        while (vlm_rpc_server_n_calls(w->server) > 0) (void)uv_run(&w->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(w->n_cancelled, N);
+    assert_true(w->is_up);
+}
+
 static void test_deadline(void **state)
 {
     world *w = *state;
@@ -340,6 +356,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pause_holds_the_stream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_calls_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cancel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_thousands_of_resets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deadline, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_server_goes_and_comes, set_up, tear_down),
