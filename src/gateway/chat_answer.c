@@ -239,12 +239,12 @@ static vlm_status end_chunk(const vlm_chat_answer *a, const char *finish, bool t
 static vlm_status write_roles(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
 {
     if (a->begun) return VLM_OK;
-    a->begun = true;
     for (uint32_t i = 0; i < a->n; i++) {
         VLM_TRY(begin_chunk(a, i, out, err));
         APPEND(out, "\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null");
         VLM_TRY(end_chunk(a, "null", false, out, err));
     }
+    a->begun = true;
     return VLM_OK;
 }
 
@@ -275,10 +275,19 @@ static vlm_status write_finish(const vlm_chat_answer *a, uint32_t choice, vlm_bu
                      !a->include_usage && a->n_finished == a->n, out, err);
 }
 
-vlm_status vlm_chat_answer_event(vlm_chat_answer *a, const Vlm__V1__GenerateEvent *event,
-                                 vlm_buf *out, vlm_error *err)
+/* On failure take back what was appended: half a chunk would spoil the error that comes after it.
+ */
+static vlm_status keep_whole(vlm_buf *out, size_t len, vlm_status status)
 {
-    VLM_TRY(note(a, event, err));
+    if (status == VLM_OK || out->len == len) return status;
+    out->len = len;
+    out->data[len] = '\0';
+    return status;
+}
+
+static vlm_status write_event(vlm_chat_answer *a, const Vlm__V1__GenerateEvent *event, vlm_buf *out,
+                              vlm_error *err)
+{
     switch (event->event_case) {
     case VLM__V1__GENERATE_EVENT__EVENT_DELTA:
         VLM_TRY(write_roles(a, out, err));
@@ -290,10 +299,16 @@ vlm_status vlm_chat_answer_event(vlm_chat_answer *a, const Vlm__V1__GenerateEven
     }
 }
 
-vlm_status vlm_chat_answer_end(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
+vlm_status vlm_chat_answer_event(vlm_chat_answer *a, const Vlm__V1__GenerateEvent *event,
+                                 vlm_buf *out, vlm_error *err)
 {
-    if (a->n_finished != a->n)
-        return vlm_fail(err, VLM_INTERNAL, "the worker ended before all choices did");
+    const size_t len = out->len;
+    VLM_TRY(note(a, event, err));
+    return keep_whole(out, len, write_event(a, event, out, err));
+}
+
+static vlm_status write_end(const vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
+{
     if (a->include_usage) {
         VLM_TRY(vlm_buf_append(out, a->chunk_head.data, a->chunk_head.len, err));
         APPEND(out, "],");
@@ -305,11 +320,31 @@ vlm_status vlm_chat_answer_end(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
     return VLM_OK;
 }
 
+static vlm_status check_finished(const vlm_chat_answer *a, vlm_error *err)
+{
+    if (a->n_finished == a->n) return VLM_OK;
+    return vlm_fail(err, VLM_INTERNAL, "the worker ended before all choices did");
+}
+
+vlm_status vlm_chat_answer_end(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
+{
+    const size_t len = out->len;
+    VLM_TRY(check_finished(a, err));
+    return keep_whole(out, len, write_end(a, out, err));
+}
+
+static vlm_status write_failure(const vlm_api_error *e, vlm_buf *out, vlm_error *err)
+{
+    APPEND(out, "data: ");
+    VLM_TRY(vlm_api_error_write(e, out, err));
+    APPEND(out, "\n\n");
+    return VLM_OK;
+}
+
 vlm_status vlm_chat_answer_fail(const vlm_api_error *e, vlm_buf *out, vlm_error *err)
 {
-    VLM_TRY(vlm_buf_append_str(out, "data: ", err));
-    VLM_TRY(vlm_api_error_write(e, out, err));
-    return vlm_buf_append_str(out, "\n\n", err);
+    const size_t len = out->len;
+    return keep_whole(out, len, write_failure(e, out, err));
 }
 
 /* logprobs of a plain answer hold what is between the brackets. */
@@ -354,10 +389,8 @@ static vlm_status write_choice(const vlm_chat_answer *a, uint32_t i, vlm_buf *ou
     return vlm_buf_printf(out, err, ",\"finish_reason\":%s}", finish_text(c->finish));
 }
 
-vlm_status vlm_chat_answer_write(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
+static vlm_status write_plain(const vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
 {
-    if (a->n_finished != a->n)
-        return vlm_fail(err, VLM_INTERNAL, "the worker ended before all choices did");
     VLM_TRY(vlm_buf_append(out, a->plain_head.data, a->plain_head.len, err));
     for (uint32_t i = 0; i < a->n; i++) {
         if (i > 0) VLM_TRY(vlm_buf_append_char(out, ',', err));
@@ -367,4 +400,11 @@ vlm_status vlm_chat_answer_write(vlm_chat_answer *a, vlm_buf *out, vlm_error *er
     VLM_TRY(append_usage(a, out, err));
     VLM_TRY(append_timings(a, out, err));
     return vlm_buf_append_char(out, '}', err);
+}
+
+vlm_status vlm_chat_answer_write(vlm_chat_answer *a, vlm_buf *out, vlm_error *err)
+{
+    const size_t len = out->len;
+    VLM_TRY(check_finished(a, err));
+    return keep_whole(out, len, write_plain(a, out, err));
 }

@@ -40,7 +40,7 @@ void vlm_chat_answer_fini(vlm_chat_answer *a);
 
 /* A stream: append the chunks of an event, the roles' before the first; at the end the usage if it
  * was asked for and [DONE]; or instead of that end an error.  An event without text or figures for
- * the client appends nothing.
+ * the client appends nothing; nor does a call that fails.
  * INTERNAL: events that do not fit together, or an end before every choice's; UNAVAILABLE: the
  * worker gave up; RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_chat_answer_event(vlm_chat_answer *a,
