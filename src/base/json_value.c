@@ -234,6 +234,7 @@ vlm_status vlm_json_append_string(vlm_buf *buf, vlm_bytes text, vlm_error *err)
         }
         i += n;
     }
-    VLM_TRY(vlm_buf_append(buf, text.ptr + start, text.len - start, err));
+    /* An empty text may be NULL. */
+    if (start < text.len) VLM_TRY(vlm_buf_append(buf, text.ptr + start, text.len - start, err));
     return vlm_buf_append_char(buf, '"', err);
 }

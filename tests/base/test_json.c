@@ -470,6 +470,7 @@ static void strings_written_are_read_back(void **state)
         const char *want;
     } cases[] = {
         {TEXT(""), "\"\""},
+        {{NULL, 0}, "\"\""},
         {TEXT("a\"b\\c/d"), "\"a\\\"b\\\\c/d\""},
         {TEXT("\b\f\n\r\t"), "\"\\b\\f\\n\\r\\t\""},
         {TEXT("\0\x01\x1F\x7F"), "\"\\u0000\\u0001\\u001f\x7F\""},
