@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -519,6 +520,17 @@ static void check_chat(vlm_chat *chat, uint64_t now)
     if (may_stream && now - chat->sent_ns > COMMENT_S * SECOND_NS) send_comment(chat);
 }
 
+/* After a burst the allocator keeps what it had: once all is quiet the system gets it back. */
+static void give_memory_back(vlm_gateway *g, uint64_t now)
+{
+    if (g->chats != NULL) {
+        g->busy_ns = now;
+    } else if (g->busy_ns != 0 && now - g->busy_ns > SECOND_NS / 2) {
+        g->busy_ns = 0;
+        (void)malloc_trim(0);
+    }
+}
+
 void vlm_chats_tick(vlm_gateway *g)
 {
     const uint64_t now = vlm_clock_ns();
@@ -529,6 +541,7 @@ void vlm_chats_tick(vlm_gateway *g)
         if (chat->state == VLM_CHAT_OVER && chat->client == NULL && chat->n_fetching == 0)
             free_chat(chat);
     }
+    give_memory_back(g, now);
 }
 
 void vlm_chats_retry(vlm_gateway *g)

@@ -18,8 +18,6 @@ enum {
 #define LINGER_NS (2u * (uint64_t)SECOND_NS)
 #define BODY_GRACE_NS (10u * (uint64_t)SECOND_NS)
 
-static void process(vlm_client *c, const uint8_t *data, size_t len);
-
 static void set_state(vlm_client *c, vlm_client_state state)
 {
     c->state = state;
@@ -106,20 +104,6 @@ void vlm_client_flush(vlm_client *c)
     }
 }
 
-static void on_prepare(uv_prepare_t *prepare)
-{
-    vlm_clients *set = prepare->data;
-    while (set->dirty != NULL) {
-        vlm_client *c = set->dirty;
-        set->dirty = c->next_dirty;
-        c->dirty = false;
-        vlm_client_flush(c);
-        /* What the system took at once drains nothing later. */
-        if (vlm_stream_unsent(c->stream) == 0 && c->x != NULL && c->x->drained != NULL)
-            c->x->drained(c->x->user);
-    }
-}
-
 void vlm_client_mark_dirty(vlm_client *c)
 {
     if (c->dirty || c->closing) return;
@@ -151,7 +135,8 @@ void vlm_client_next_request(vlm_client *c, bool keep)
     if (c->processing) return; /* its loop goes on */
     vlm_client_flush(c);
     vlm_stream_read(c->stream, true);
-    if (c->pending.len > 0) process(c, NULL, 0);
+    /* Requests that wait are taken before the loop sleeps, not from within this one's end. */
+    if (c->pending.len > 0) vlm_client_mark_dirty(c);
 }
 
 static bool is_printable(vlm_bytes text)
@@ -326,6 +311,24 @@ static void process(vlm_client *c, const uint8_t *data, size_t len)
         return;
     }
     vlm_client_flush(c);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    vlm_clients *set = prepare->data;
+    while (set->dirty != NULL) {
+        vlm_client *c = set->dirty;
+        set->dirty = c->next_dirty;
+        c->dirty = false;
+        vlm_client_flush(c);
+        if (c->state == CLIENT_IDLE && c->pending.len > 0) {
+            process(c, NULL, 0);
+            continue; /* c may be gone */
+        }
+        /* What the system took at once drains nothing later. */
+        if (vlm_stream_unsent(c->stream) == 0 && c->x != NULL && c->x->drained != NULL)
+            c->x->drained(c->x->user);
+    }
 }
 
 static void on_data(void *user, const uint8_t *data, size_t len)

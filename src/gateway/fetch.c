@@ -83,7 +83,8 @@ static vlm_status resolve(vlm_fetch *fetch, const vlm_fetch_target *target, vlm_
     struct addrinfo *list = NULL;
     const bool all = fetch->fetcher->options.allow_all;
     const int code = getaddrinfo(target->host, NULL, &hints, &list);
-    if (code != 0) return vlm_fail(err, VLM_UNAVAILABLE, "no address: %s", gai_strerror(code));
+    if (code != 0 || list == NULL)
+        return vlm_fail(err, VLM_UNAVAILABLE, "no address: %s", gai_strerror(code));
     vlm_status status = VLM_OK;
     for (const struct addrinfo *a = list; a != NULL && status == VLM_OK; a = a->ai_next)
         if (!all && !vlm_fetch_addr_is_global(a->ai_addr))

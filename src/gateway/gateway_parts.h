@@ -26,6 +26,7 @@ struct vlm_gateway {
     vlm_chat *chats;
     size_t n_chats, n_running;
     uint64_t last_seed;
+    uint64_t busy_ns; /* when there was a chat last; 0: memory has been given back since */
     bool draining, broken, hurry;
     uv_timer_t tick, shutdown, watchdog;
     uv_signal_t term, interrupt, hangup;

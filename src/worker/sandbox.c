@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -126,12 +127,13 @@ static size_t mapped_bytes(void)
 {
     enum { UNKNOWN_BYTES = 1 << 30 };
     char text[64] = {0};
-    unsigned long pages = 0;
+    char *end = text;
     const int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return UNKNOWN_BYTES;
     const ssize_t n = read(fd, text, sizeof text - 1);
     (void)close(fd);
-    if (n <= 0 || sscanf(text, "%lu", &pages) != 1) return UNKNOWN_BYTES;
+    const unsigned long pages = n > 0 ? strtoul(text, &end, 10) : 0;
+    if (end == text) return UNKNOWN_BYTES;
     return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
