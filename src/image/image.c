@@ -80,7 +80,7 @@ vlm_status vlm_image_decode(const void *data, size_t len, const vlm_image_limits
 
 void vlm_image_fini(vlm_image *image)
 {
-    free(image->rgb);
+    if (!image->in_place) free(image->rgb);
     *image = (vlm_image){0};
 }
 
@@ -108,7 +108,11 @@ vlm_status vlm_image_alloc(uint64_t width, uint64_t height, const vlm_image_limi
     *out = (vlm_image){0};
     VLM_TRY(vlm_image_check_size(width, height, limits, err));
     size_t n_bytes = 0;
-    if (vlm_size_mul((size_t)width, (size_t)height, &n_bytes)) out->rgb = vlm_calloc(n_bytes, 3);
+    if (vlm_size_mul((size_t)width, (size_t)height, &n_bytes) &&
+        vlm_size_mul(n_bytes, 3, &n_bytes)) {
+        out->in_place = n_bytes <= limits->place_bytes;
+        out->rgb = out->in_place ? memset(limits->place, 0, n_bytes) : vlm_calloc(n_bytes, 1);
+    }
     if (out->rgb == NULL) return vlm_fail_memory(err, "image: pixels");
     out->width = (uint32_t)width;
     out->height = (uint32_t)height;

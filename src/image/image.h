@@ -13,10 +13,12 @@
 
 #include "base/status.h"
 
-/* rgb[(y * width + x) * 3 + channel], R G B, top row first; malloc'ed, freed by vlm_image_fini. */
+/* rgb[(y * width + x) * 3 + channel], R G B, top row first; malloc'ed, freed by vlm_image_fini,
+ * unless it lies in the place that the limits named. */
 typedef struct vlm_image {
     uint8_t *rgb;
     uint32_t width, height; /* pixels */
+    bool in_place;          /* rgb is vlm_image_limits.place: not freed */
     /* The one colour that a PNG's tRNS or a GIF's graphics control declares transparent.  The
      * pixels are not touched by it, but Transformers paints them white (model/preproc.h). */
     bool has_key;
@@ -43,6 +45,11 @@ typedef struct vlm_image_limits {
     uint64_t pixels_max;     /* width * height */
     uint32_t side_max;       /* width, height */
     uint32_t jpeg_scans_max; /* scans of a progressive JPEG, each of which costs a pass */
+
+    /* Where the pixels go if they fit, instead of memory of their own; a picture that its EXIF data
+     * turns does not.  NULL: nowhere. */
+    void *place;
+    size_t place_bytes;
 } vlm_image_limits;
 
 /* 20 MiB, 2^26 pixels, 16384 pixels a side, 200 scans. */

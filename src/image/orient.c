@@ -61,7 +61,8 @@ vlm_status vlm_image_orient(vlm_image *image, uint32_t orientation, vlm_error *e
                       rgb + ((size_t)y * width + x) * 3, (size_t)width * 3, columns, rows);
         }
     }
-    free(image->rgb);
+    if (!image->in_place) free(image->rgb);
+    image->in_place = false;
     image->rgb = rgb;
     image->width = width;
     image->height = height;

@@ -259,6 +259,7 @@ static vlm_status paint_white(const vlm_image *image, vlm_image *out, vlm_error 
 {
     const size_t n_pixels = (size_t)image->width * image->height;
     *out = *image;
+    out->in_place = false;
     out->rgb = vlm_calloc(n_pixels, 3);
     if (out->rgb == NULL) return vlm_fail_memory(err, "image: pixels");
     for (size_t i = 0; i < n_pixels; i++) {
