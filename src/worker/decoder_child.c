@@ -12,10 +12,11 @@
 
 /* Memory that a child keeps between pictures, so that the next one finds its pages mapped.  Pieces
  * above 32 MiB, glibc's own maximum, are given back at once. */
-enum { HEAP_KEPT_BYTES = 16 << 20, PIECE_BYTES_MAX = 32 << 20 };
+enum { HEAP_KEPT_BYTES = 8 << 20, PIECE_BYTES_MAX = 32 << 20 };
 
 typedef struct child {
     const vlm_decoder_setup *setup;
+    vlm_image_limits limits; /* with out as the place for pixels */
     const void *in;
     void *out;
 } child;
@@ -40,9 +41,9 @@ static bool answer(const child *c, const vlm_decoder_request *request)
     if (c->setup->faults && vlm_decoder_fault(c->in, (size_t)request->len, &reply))
         return send_reply(&reply);
     const vlm_status status =
-        vlm_image_decode(c->in, (size_t)request->len, &c->setup->limits, &image, &error);
+        vlm_image_decode(c->in, (size_t)request->len, &c->limits, &image, &error);
     if (status == VLM_OK) {
-        memcpy(c->out, image.rgb, (size_t)image.width * image.height * 3);
+        if (!image.in_place) memcpy(c->out, image.rgb, (size_t)image.width * image.height * 3);
         reply.width = image.width;
         reply.height = image.height;
         reply.has_key = image.has_key;
@@ -61,6 +62,9 @@ static vlm_status map_files(child *c, int in_fd, int out_fd, vlm_error *err)
     if (c->in == MAP_FAILED || c->out == MAP_FAILED)
         return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "decoders: no shared memory: %s",
                         strerror(errno));
+    c->limits = c->setup->limits;
+    c->limits.place = c->out;
+    c->limits.place_bytes = c->setup->out_bytes;
     return VLM_OK;
 }
 

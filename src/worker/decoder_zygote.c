@@ -173,12 +173,11 @@ static void serve(server *s)
     }
 }
 
-/* The worker's handlers would run its code on its memory.  A sanitizer's may stay: they report. */
+/* The worker's handlers would run its code on a copy of its memory. */
 static void reset_signals(void)
 {
     static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE};
-    for (int i = 1; i < NSIG && vlm_sandbox_is_strict(); i++) (void)signal(i, SIG_DFL);
-    (void)signal(SIGCHLD, SIG_DFL);
+    for (int i = 1; i < NSIG; i++) (void)signal(i, SIG_DFL);
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) (void)signal(ignored[i], SIG_IGN);
 }
 

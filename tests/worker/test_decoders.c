@@ -140,7 +140,7 @@ static void test_formats_are_counted(void **state)
 static void test_large_then_small(void **state)
 {
     (void)state;
-    enum { KEPT_MAX = N_CHILDREN * (16 << 20) };
+    enum { KEPT_MAX = N_CHILDREN * (24 << 20) };
     size_t len = 0;
     uint64_t memory = 0;
     uint8_t *const file = make_bmp(4096, 1800, &len);
