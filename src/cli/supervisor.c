@@ -10,10 +10,11 @@
 
 enum {
     PATH_LEN_MAX = 4096,
-    TICK_MS = 250,
+    TICK_MS = 50,
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 30000,
-    LOOPING = 5, /* deaths in a row without having worked */
+    BACKOFF_HEALTHY_MAX_MS = 2000, /* of one that was healthy each time: it does serve */
+    LOOPING = 5,                   /* deaths in a row without having been healthy */
 };
 #define SECOND_NS ((uint64_t)1000000000u)
 #define WORKED_NS SECOND_NS      /* ready for so long: it works */
@@ -28,9 +29,10 @@ struct vlm_supervisor {
     uv_pipe_t input, output;
     uv_timer_t retry, tick;
     bool running, closing, was_ready;
-    bool came_up; /* some worker did, ever */
+    bool was_healthy; /* this one */
+    bool came_up;     /* some worker did, ever */
     uint64_t ready_ns, healthy_ns, backoff_ms;
-    uint32_t n_early; /* deaths in a row without having worked */
+    uint32_t n_early; /* deaths in a row without having been healthy */
     int n_open;       /* handles of the process */
 };
 
@@ -76,8 +78,10 @@ static void on_process_exit(uv_process_t *process, int64_t code, int signal)
             vlm_log(VLM_LOG_ERROR, "the worker ended with code %d", (int)code);
     }
     s->came_up = s->came_up || s->was_ready || signal != 0;
-    s->n_early = worked ? 0 : s->n_early + 1;
+    s->n_early = s->was_healthy ? 0 : s->n_early + 1;
     if (worked) s->backoff_ms = BACKOFF_FIRST_MS;
+    if (s->was_healthy && s->backoff_ms > BACKOFF_HEALTHY_MAX_MS)
+        s->backoff_ms = BACKOFF_HEALTHY_MAX_MS;
     uv_close((uv_handle_t *)&s->process, on_closed);
     uv_close((uv_handle_t *)&s->input, on_closed);
     uv_close((uv_handle_t *)&s->output, on_closed);
@@ -119,7 +123,7 @@ static void start(vlm_supervisor *s)
     (void)uv_pipe_init(s->options.loop, &s->input, 0);
     (void)uv_pipe_init(s->options.loop, &s->output, 0);
     s->process.data = s->input.data = s->output.data = s;
-    s->was_ready = false;
+    s->was_ready = s->was_healthy = false;
     s->running = true;
     s->n_open = 3;
     const int code = uv_spawn(s->options.loop, &s->process, &options);
@@ -142,7 +146,8 @@ static void on_tick(uv_timer_t *timer)
     if (!s->running || !s->was_ready || s->closing) return;
     if (s->options.is_healthy(s->options.user)) {
         s->healthy_ns = now;
-        if (now - s->ready_ns > WORKED_NS) s->n_early = 0;
+        s->was_healthy = true;
+        s->n_early = 0;
     } else if (s->healthy_ns != 0 && now - s->healthy_ns > STUCK_NS) {
         vlm_log(VLM_LOG_ERROR, "the worker is stuck and is killed");
         s->healthy_ns = 0;

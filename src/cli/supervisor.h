@@ -17,7 +17,7 @@ typedef struct vlm_supervisor_options {
     void (*ready)(void *user); /* it listens */
     void (*died)(void *user, bool is_looping); /* and is started again; is_looping: too often */
     void (*failed)(void *user);                /* it never came up: not tried again */
-    /* Is it known to work?  Asked four times a second. */
+    /* Is it known to work?  Asked twenty times a second. */
     bool (*is_healthy)(void *user);
     void *user;
 } vlm_supervisor_options;

@@ -93,10 +93,26 @@ static void part(vlm_chat *chat)
     if (c != NULL) vlm_client_watch(c, NULL, NULL, NULL);
 }
 
+/* Overload is counted where it is found. */
+static void count_failure(vlm_chat *chat, int http_status, const char *code)
+{
+    vlm_reject reject;
+    if (http_status == 504)
+        reject = VLM_REJECT_TIMEOUT;
+    else if (http_status == 422)
+        reject = VLM_REJECT_QUARANTINED;
+    else if (http_status == 503 && code != NULL && strcmp(code, "worker_unavailable") == 0)
+        reject = VLM_REJECT_UNAVAILABLE;
+    else
+        return;
+    vlm_counter_add(chat->gateway->metrics, VLM_METRIC_REQUESTS_REJECTED, reject, 1);
+}
+
 void vlm_chat_fail(vlm_chat *chat, const vlm_api_error *error)
 {
     vlm_client *c = chat->client;
     if (chat->state == VLM_CHAT_OVER || c == NULL) return;
+    count_failure(chat, error->http_status, error->code);
     part(chat);
     vlm_chat_stop(chat);
     if (chat->streaming) {
@@ -176,6 +192,7 @@ static void note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
             chat->prefill_ms = f->timings->prefill_ms;
             chat->decode_ms += f->timings->decode_ms;
         }
+        if (f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_CANCELLED) break;
         vlm_counter_add(g->metrics, VLM_METRIC_REQUEST_SUCCESS,
                         f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH ? 1 : 0, 1);
         break;

@@ -160,6 +160,7 @@ def test_a_request_that_kills_is_quarantined():
         assert restarts == 2
         check_error(api.post(chat("@crash now")), 422, code="request_quarantined")
         assert gauge(api, "vlmd_worker_restarts_total") == restarts
+        assert gauge(api, 'vlmd_requests_rejected_total{model_name="mock",reason="quarantined"}') == 2
         assert api.text("good") == "mock: good"
         server.stop()
 
@@ -206,7 +207,7 @@ def test_overload():
         assert well >= 8 and well + len(refused) == 40, [r[0] for r in results]
         r = Api(server).post(chat("later"))
         assert r.status_code == 200
-        assert gauge(api, "vlmd_requests_rejected_total") == len(refused)
+        assert gauge(api, 'vlmd_requests_rejected_total{model_name="mock",reason="overloaded"}') == len(refused)
         idle(api)
 
 
