@@ -165,10 +165,10 @@ static void note_prompt(vlm_chat_answer *a, const Vlm__V1__Usage *usage)
     a->n_image = usage->image_tokens;
 }
 
-/* The greater one that is a number a clock can have shown. */
-static void note_ms(double *ms, double value)
+/* What no clock can have shown counts as nothing: JSON has no NaN, and sums stay finite. */
+static double clean_ms(double ms)
 {
-    if (value > *ms && value < 1e15) *ms = value;
+    return ms > 0.0 && ms < 1e15 ? ms : 0.0;
 }
 
 static vlm_status note_finished(vlm_chat_answer *a, const Vlm__V1__Finished *f, vlm_error *err)
@@ -183,12 +183,11 @@ static vlm_status note_finished(vlm_chat_answer *a, const Vlm__V1__Finished *f, 
     note_prompt(a, f->usage);
     if (f->usage != NULL) c->n_completion = f->usage->completion_tokens;
     if (f->timings == NULL) return VLM_OK;
-    note_ms(&a->queue_ms, f->timings->queue_ms);
-    note_ms(&a->image_ms, f->timings->image_ms);
-    note_ms(&a->prefill_ms, f->timings->prefill_ms);
-    note_ms(&a->decode_ms, f->timings->decode_ms);
-    if (f->timings->prefill_tokens > a->prefill_tokens)
-        a->prefill_tokens = f->timings->prefill_tokens;
+    a->queue_ms = clean_ms(f->timings->queue_ms);
+    a->image_ms = clean_ms(f->timings->image_ms);
+    a->prefill_ms = clean_ms(f->timings->prefill_ms);
+    a->prefill_tokens = f->timings->prefill_tokens;
+    a->decode_ms += clean_ms(f->timings->decode_ms);
     a->decode_tokens += f->timings->decode_tokens;
     return VLM_OK;
 }

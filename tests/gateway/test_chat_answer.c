@@ -24,9 +24,9 @@
 #define NO_USAGE ",\"usage\":null"
 #define END "}\n\n"
 #define DONE "data: [DONE]\n\n"
-#define TIMINGS                                                                                    \
-    ",\"timings\":{\"queue_ms\":1.000,\"image_ms\":2.000,\"prefill_ms\":3.000,"                    \
-    "\"decode_ms\":40.500,\"prefill_tokens\":6,\"decode_tokens\":"
+#define TIMINGS(decode_ms, n_tokens)                                                               \
+    ",\"timings\":{\"queue_ms\":1.000,\"image_ms\":2.000,\"prefill_ms\":3.000,\"decode_"           \
+    "ms\":" decode_ms ",\"prefill_tokens\":6,\"decode_tokens\":" n_tokens "}"
 
 static ProtobufCBinaryData data_of(const char *text)
 {
@@ -113,7 +113,7 @@ static vlm_status feed_finished(vlm_chat_answer *a, uint32_t choice, int reason,
     timings.queue_ms = 1.0;
     timings.image_ms = 2.0;
     timings.prefill_ms = 3.0;
-    timings.decode_ms = choice == 0 ? 40.5 : 7.0;
+    timings.decode_ms = 13.5 * n_tokens;
     timings.prefill_tokens = 6;
     timings.decode_tokens = n_tokens;
     finished.choice = choice;
@@ -148,7 +148,7 @@ static void test_stream(void **state)
     OK(feed_finished(&a, 0, STOP, 3, &out));
     OK(vlm_chat_answer_end(&a, &out, NULL));
     assert_string_equal(out.data, ROLE("0") END TEXT("0", "he\\\"l\\n") END TEXT("0", "\xc3\xa9")
-                                      END FINISH("0", "stop") TIMINGS "3}" END DONE);
+                                      END FINISH("0", "stop") TIMINGS("40.500", "3") END DONE);
     vlm_chat_answer_fini(&a);
     vlm_buf_fini(&out);
 }
@@ -170,8 +170,8 @@ static void test_stream_usage(void **state)
                       NO_USAGE END FINISH("1", "length") NO_USAGE END TEXT("0", "a")
                           NO_USAGE END FINISH("0", "stop") NO_USAGE END CHUNK
         "],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":3,\"total_tokens\":13,"
-        "\"prompt_tokens_details\":{\"cached_tokens\":4,\"image_tokens\":5}}" TIMINGS
-        "3}" END DONE);
+        "\"prompt_tokens_details\":{\"cached_tokens\":4,\"image_tokens\":5}}" TIMINGS("40.500", "3")
+            END DONE);
     vlm_chat_answer_fini(&a);
     vlm_buf_fini(&out);
 }
@@ -186,7 +186,8 @@ static void test_empty(void **state)
     open_answer(&a, (mode){.n = 1});
     OK(feed_finished(&a, 0, LENGTH, 0, &out));
     OK(vlm_chat_answer_end(&a, &out, NULL));
-    assert_string_equal(out.data, ROLE("0") END FINISH("0", "length") TIMINGS "0}" END DONE);
+    assert_string_equal(out.data,
+                        ROLE("0") END FINISH("0", "length") TIMINGS("0.000", "0") END DONE);
     vlm_chat_answer_fini(&a);
     vlm_buf_clear(&out);
 
@@ -224,7 +225,7 @@ static void test_plain(void **state)
                                    "\"logprobs\":null,\"finish_reason\":\"length\"}],\"usage\":"
                                    "{\"prompt_tokens\":10,\"completion_tokens\":3,\"total_tokens\":"
                                    "13,\"prompt_tokens_details\":{\"cached_tokens\":4,"
-                                   "\"image_tokens\":5}}" TIMINGS "3}}");
+                                   "\"image_tokens\":5}}" TIMINGS("40.500", "3") "}");
     vlm_chat_answer_fini(&a);
     vlm_buf_fini(&out);
 }
