@@ -81,7 +81,8 @@ int vlm_cmd_worker(const vlm_options *opt)
         .supervised = getenv("VLMD_SUPERVISED") != NULL,
     };
     const vlm_decoders_options decoder_options = {.n = n_decoders(opt),
-                                                  .limits = vlm_cli_image_limits(opt)};
+                                                  .limits = vlm_cli_image_limits(opt),
+                                                  .faults = is_mock(opt) && opt->mock_faults};
     vlm_status status = read_listen(opt, &options.listen, &err);
     if (status == VLM_OK) status = vlm_model_arg_name(opt, name, &err);
     /* Their processes are forked before there are threads and a model. */
