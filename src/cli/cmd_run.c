@@ -85,10 +85,8 @@ int vlm_cmd_run(const vlm_options *opt)
     vlm_folder *folder = NULL;
     vlm_engine *engine = NULL;
     bool cancelled = false;
-    const vlm_engine_options options = vlm_cli_engine_options(opt);
     const uint64_t start_ns = vlm_clock_ns();
-    vlm_status status = vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, &folder, &err);
-    if (status == VLM_OK) status = vlm_engine_open(folder, &options, &engine, &err);
+    vlm_status status = vlm_cli_open_engine(opt, &folder, &engine, &err);
     if (status == VLM_OK) {
         log_ready(engine, start_ns);
         if (opt->prompt != NULL) {

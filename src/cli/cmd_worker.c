@@ -8,7 +8,6 @@
 #include "cli/compute.h"
 #include "cli/model_arg.h"
 #include "cli/pictures.h"
-#include "worker/mock.h"
 #include "worker/worker.h"
 
 enum { DECODERS_MAX = 4, PREPARE_EXTRA = 2 };
@@ -39,29 +38,6 @@ static uint32_t n_decoders(const vlm_options *opt)
     return n < DECODERS_MAX ? n : DECODERS_MAX;
 }
 
-static bool is_mock(const vlm_options *opt)
-{
-    return opt->n_args > 0 && strcmp(opt->args[0], "mock") == 0;
-}
-
-static vlm_status open_engine(const vlm_options *opt, vlm_folder **folder, vlm_engine **engine,
-                              vlm_error *err)
-{
-    if (is_mock(opt)) {
-        const vlm_mock_options mock = {.token_ms = opt->mock_token_ms,
-                                       .prefill_ms = opt->mock_prefill_ms,
-                                       .n_ctx = opt->ctx,
-                                       .running_max = opt->max_running,
-                                       .waiting_max = opt->max_waiting,
-                                       .faults = opt->mock_faults};
-        return vlm_mock_open(&mock, engine, err);
-    }
-    vlm_engine_options options = vlm_cli_engine_options(opt);
-    options.waiting_max = opt->max_running + opt->max_waiting;
-    VLM_TRY(vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, folder, err));
-    return vlm_engine_open(*folder, &options, engine, err);
-}
-
 int vlm_cmd_worker(const vlm_options *opt)
 {
     vlm_error err;
@@ -82,13 +58,14 @@ int vlm_cmd_worker(const vlm_options *opt)
     };
     const vlm_decoders_options decoder_options = {.n = n_decoders(opt),
                                                   .limits = vlm_cli_image_limits(opt),
-                                                  .faults = is_mock(opt) && opt->mock_faults};
+                                                  .faults =
+                                                      vlm_cli_is_mock(opt) && opt->mock_faults};
     vlm_status status = read_listen(opt, &options.listen, &err);
     if (status == VLM_OK) status = vlm_model_arg_name(opt, name, &err);
     /* Their processes are forked before there are threads and a model. */
     if (status == VLM_OK) status = vlm_decoders_open(&decoder_options, &decoders, &err);
     vlm_worker_set_threads(n_decoders(opt) + PREPARE_EXTRA);
-    if (status == VLM_OK) status = open_engine(opt, &folder, &engine, &err);
+    if (status == VLM_OK) status = vlm_cli_open_engine(opt, &folder, &engine, &err);
     if (status == VLM_OK) status = vlm_worker_run(&options, engine, decoders, &in_use, &err);
     if (in_use) return VLM_EXIT_DONE;
     if (engine != NULL) engine->ops->close(engine);

@@ -1,5 +1,10 @@
 #include "cli/compute.h"
 
+#include <string.h>
+
+#include "cli/model_arg.h"
+#include "worker/mock.h"
+
 static vlm_weight_dtype weight_dtype(vlm_opt_dtype dtype)
 {
     switch (dtype) {
@@ -25,4 +30,27 @@ vlm_engine_options vlm_cli_engine_options(const vlm_options *opt)
         options.cpu_level = (vlm_cpu_level)(opt->cpu_level - VLM_OPT_CPU_LEVEL_AUTO - 1);
     }
     return options;
+}
+
+bool vlm_cli_is_mock(const vlm_options *opt)
+{
+    return opt->n_args > 0 && strcmp(opt->args[0], "mock") == 0;
+}
+
+vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder, vlm_engine **engine,
+                               vlm_error *err)
+{
+    if (vlm_cli_is_mock(opt)) {
+        const vlm_mock_options mock = {.token_ms = opt->mock_token_ms,
+                                       .prefill_ms = opt->mock_prefill_ms,
+                                       .n_ctx = opt->ctx,
+                                       .running_max = opt->max_running,
+                                       .waiting_max = opt->max_waiting,
+                                       .faults = opt->mock_faults};
+        return vlm_mock_open(&mock, engine, err);
+    }
+    vlm_engine_options options = vlm_cli_engine_options(opt);
+    options.waiting_max = opt->max_running + opt->max_waiting; /* the worker counts them */
+    VLM_TRY(vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, folder, err));
+    return vlm_engine_open(*folder, &options, engine, err);
 }

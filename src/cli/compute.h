@@ -8,4 +8,12 @@
 /* From --dtype, --ctx, --threads and --cpu-level. */
 vlm_engine_options vlm_cli_engine_options(const vlm_options *opt);
 
+/* MODEL is mock. */
+bool vlm_cli_is_mock(const vlm_options *opt);
+
+/* The engine of the MODEL argument, the mock for "mock".  *folder is what it reads, NULL for the
+ * mock; close the engine first.  Every status, file named. */
+VLM_MUST_USE vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder,
+                                            vlm_engine **engine, vlm_error *err);
+
 #endif

@@ -124,22 +124,24 @@ void vlm_chat_fail(vlm_chat *chat, const vlm_api_error *error)
     chat->client = NULL;
 }
 
-static void fail_memory(vlm_chat *chat)
+/* The answer could not be written: memory, or events that make no sense. */
+static void fail_writing(vlm_chat *chat, const vlm_error *why)
 {
     vlm_api_error error;
-    vlm_api_error_overloaded(&error, "the server is short of memory");
+    vlm_api_error_from_status(&error, why, NULL);
     vlm_chat_fail(chat, &error);
 }
 
 static void finish_answer(vlm_chat *chat)
 {
     vlm_client *c = chat->client;
+    vlm_error error;
     if (chat->request.stream) begin_stream(chat);
     const vlm_status status = chat->request.stream
-                                  ? vlm_chat_answer_end(&chat->answer, &chat->out, NULL)
-                                  : vlm_chat_answer_write(&chat->answer, &chat->out, NULL);
+                                  ? vlm_chat_answer_end(&chat->answer, &chat->out, &error)
+                                  : vlm_chat_answer_write(&chat->answer, &chat->out, &error);
     if (status != VLM_OK) {
-        fail_memory(chat);
+        fail_writing(chat, &error);
         return;
     }
     part(chat);
@@ -206,25 +208,26 @@ static void on_message(void *user, const uint8_t *data, size_t len)
     vlm_chat *chat = user;
     Vlm__V1__GenerateEvent *event = vlm__v1__generate_event__unpack(NULL, len, data);
     if (event == NULL) {
-        vlm_api_error error;
-        vlm_api_error_internal(&error);
-        vlm_chat_fail(chat, &error);
+        vlm_api_error internal;
+        vlm_api_error_internal(&internal);
+        vlm_chat_fail(chat, &internal);
         return;
     }
     note_event(chat, event);
+    vlm_error error;
     vlm_status status = VLM_OK;
     if (event->event_case != VLM__V1__GENERATE_EVENT__EVENT_STARTED) {
         chat->answered_some = chat->answered_some || chat->request.stream;
         if (!chat->request.stream) {
-            status = vlm_chat_answer_collect(&chat->answer, event, NULL);
+            status = vlm_chat_answer_collect(&chat->answer, event, &error);
         } else {
             begin_stream(chat);
-            status = vlm_chat_answer_event(&chat->answer, event, &chat->out, NULL);
+            status = vlm_chat_answer_event(&chat->answer, event, &chat->out, &error);
         }
     }
     vlm__v1__generate_event__free_unpacked(event, NULL);
     if (status != VLM_OK) {
-        fail_memory(chat);
+        fail_writing(chat, &error);
         return;
     }
     if (chat->out.len > 0) send_out(chat);

@@ -242,3 +242,8 @@ def test_chat_takes_utf_8(vlmd, locale):
     t.wait_for(PROMPT)
     t.send("/quit")
     assert t.end() == 0
+
+
+def test_the_mock_answers_too(vlmd):
+    r = vlmd("run", "mock", "-p", "hello there", "-n", 2)
+    assert (r.code, r.out) == (0, b"mock: hello\n"), r
