@@ -18,7 +18,8 @@
 #include "worker/decoders.h"
 #include "worker/sandbox.h"
 
-enum { N_FDS = 3, ANSWER_TIMEOUT_MS = 5000 };
+/* NOEXEC_SEAL: MFD_NOEXEC_SEAL of Linux 6.3, which some systems demand. */
+enum { N_FDS = 3, ANSWER_TIMEOUT_MS = 5000, NOEXEC_SEAL = 8 };
 
 typedef enum order_kind { SPAWN, END } order_kind;
 
@@ -85,7 +86,9 @@ static void reap(server *s)
 /* Memory of n_bytes whose size nobody can change; pages are taken when they are written. */
 static int make_memory(size_t n_bytes)
 {
-    const int fd = memfd_create("vlmd-picture", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    static const char name[] = "vlmd-picture";
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return -1;
     if (ftruncate(fd, (off_t)n_bytes) == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
