@@ -378,6 +378,65 @@ static void test_threads(void **state)
     assert_int_equal(atomic_load(&n_wrong), 0);
 }
 
+typedef struct leaver {
+    uint32_t random;
+    atomic_bool cancel, done;
+} leaver;
+
+/* Pictures, good and bad, that are given up at any moment. */
+static void *leave_often(void *user)
+{
+    enum { N_EACH = 60 };
+    static const char *const words[] = {"slow", "crash", "nothing", "lie-seq", "hang"};
+    leaver *l = user;
+    for (int i = 0; i < N_EACH; i++) {
+        char file[64];
+        vlm_image image;
+        vlm_image_format format;
+        l->random = l->random * 1664525u + 1013904223u;
+        const char *const word = words[(l->random >> 16) % 5];
+        const int len = snprintf(file, sizeof file, "%s%s", VLM_DECODER_FAULT_MARK, word);
+        const vlm_status status =
+            vlm_decoders_run(d, file, (size_t)len, &l->cancel, &image, &format, NULL);
+        const bool fits =
+            status == VLM_CANCELLED ||
+            status == (word[0] == 'c' || word[0] == 'l' ? VLM_INVALID_ARGUMENT : VLM_OK);
+        if (!fits || (status != VLM_OK && image.rgb != NULL)) atomic_fetch_add(&n_wrong, 1);
+        vlm_image_fini(&image);
+        atomic_store(&l->cancel, false);
+        if (i % 8 == 0 && !decodes_well((size_t)i % N_NAMES)) atomic_fetch_add(&n_wrong, 1);
+    }
+    atomic_store(&l->done, true);
+    return NULL;
+}
+
+static void test_random_leavers(void **state)
+{
+    (void)state;
+    enum { N_LEAVERS = 4 };
+    static leaver leavers[N_LEAVERS];
+    pthread_t threads[N_LEAVERS];
+    uint64_t memory = 0;
+    const int n_fds = count_fds(&memory);
+    atomic_store(&n_wrong, 0);
+    for (uint32_t i = 0; i < N_LEAVERS; i++) {
+        leavers[i].random = i + 1;
+        assert_int_equal(pthread_create(&threads[i], NULL, leave_often, &leavers[i]), 0);
+    }
+    for (int n_done = 0, round = 0; n_done < N_LEAVERS; round++) {
+        sleep_ms(3 + round % 9);
+        n_done = 0;
+        for (int i = 0; i < N_LEAVERS; i++) {
+            if ((round + i) % 2 == 0) atomic_store(&leavers[i].cancel, true);
+            n_done += atomic_load(&leavers[i].done);
+        }
+    }
+    for (int i = 0; i < N_LEAVERS; i++) (void)pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&n_wrong), 0);
+    for (size_t i = 0; i < 2 * N_NAMES; i++) assert_true(decodes_well(i % N_NAMES));
+    assert_true(count_fds(&memory) <= n_fds);
+}
+
 static int open_all(void **state)
 {
     (void)state;
@@ -421,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_random_leavers),
     };
     vlm_error error;
     const uint64_t start = vlm_clock_ns();
