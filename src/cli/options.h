@@ -189,7 +189,7 @@ typedef struct vlm_option_values {
     SIZE(MAX_BODY, max_body, "max-body", 0, "SIZE", (size_t)64 << 20, 1, (size_t)64 << 20,         \
          "64MiB", VLM_CMDS_HTTP, VLM_CMDS_NONE, "largest body of a request")                       \
     SIZE(MAX_BODIES, max_bodies, "max-bodies", 0, "SIZE", (size_t)1 << 30, 1, (size_t)1 << 40,     \
-         "1GiB", VLM_CMDS_HTTP, VLM_CMDS_NONE, "bodies of all requests that are arriving")         \
+         "1GiB", VLM_CMDS_HTTP, VLM_CMDS_NONE, "bodies of all requests together")                  \
     U32(MAX_JSON_DEPTH, max_json_depth, "max-json-depth", 0, "N", 64, 4, 512, NULL, VLM_CMDS_HTTP, \
         VLM_CMDS_NONE, "deepest JSON of a request")                                                \
     U32(MAX_CONNECTIONS, max_connections, "max-connections", 0, "N", 16384, 1, 1u << 20, NULL,     \

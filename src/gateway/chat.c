@@ -26,6 +26,7 @@ static void free_chat(vlm_chat *chat)
     if (chat->next != NULL) chat->next->prev = chat->prev;
     if (chat->has_request) vlm_chat_request_fini(&chat->request);
     if (chat->has_answer) vlm_chat_answer_fini(&chat->answer);
+    g->n_held -= chat->n_held;
     vlm_buf_fini(&chat->body);
     vlm_buf_fini(&chat->out);
     free(chat->fetches);
@@ -492,6 +493,8 @@ void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *requ
     chat->key = key;
     chat->work.data = chat;
     chat->body = *body;
+    chat->n_held = body->len;
+    g->n_held += chat->n_held;
     *body = (vlm_buf){0};
     vlm_buf_init(&chat->out, OUT_MAX);
     chat->arrived_ns = vlm_client_arrived_ns(c);

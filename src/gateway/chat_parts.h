@@ -26,7 +26,8 @@ struct vlm_chat {
     int key; /* of the API keys, -1 */
 
     uv_work_t work;
-    vlm_buf body; /* as long as it is parsed */
+    vlm_buf body;  /* as long as it is parsed */
+    size_t n_held; /* its bytes, counted until the chat is freed */
     uint8_t digest[VLM_SHA256_LEN];
     bool has_request, parse_failed;
     vlm_chat_request request;

@@ -233,7 +233,8 @@ static void on_body(vlm_client *c, vlm_bytes data)
         x->n_discarded += data.len;
         return;
     }
-    if (c->set->n_body_bytes + data.len > c->set->options.bodies_max) {
+    const vlm_clients_options *o = &c->set->options;
+    if (*o->n_held + c->set->n_body_bytes + data.len > o->bodies_max) {
         refuse_body(c, 503, "too many requests are arriving");
         return;
     }

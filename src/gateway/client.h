@@ -34,7 +34,8 @@ typedef struct vlm_clients_options {
     uv_loop_t *loop;
     vlm_http1_limits limits;
     uint32_t connections_max;
-    size_t bodies_max; /* bytes of all bodies that are arriving or being read */
+    size_t bodies_max;    /* bytes of all bodies that are arriving or held */
+    const size_t *n_held; /* what became of a body takes its memory still: bytes that count too */
     uint64_t header_ns, idle_ns, slow_ns;
     uint32_t body_rate_min; /* bytes a second, after 10 s */
     size_t unsent_max;

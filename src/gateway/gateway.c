@@ -142,6 +142,7 @@ static vlm_status open_parts(vlm_gateway *g, vlm_error *err)
         .limits = o->http,
         .connections_max = o->connections_max,
         .bodies_max = o->bodies_max,
+        .n_held = &g->n_held,
         .header_ns = o->header_ns,
         .idle_ns = o->idle_ns,
         .slow_ns = o->slow_ns,

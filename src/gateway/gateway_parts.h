@@ -25,6 +25,7 @@ struct vlm_gateway {
     vlm_quarantine quarantine;
     vlm_chat *chats;
     size_t n_chats, n_running;
+    size_t n_held; /* bytes of the bodies of all chats */
     uint64_t last_seed;
     uint64_t busy_ns; /* when there was a chat last; 0: memory has been given back since */
     bool draining, broken, hurry;

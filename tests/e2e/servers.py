@@ -179,6 +179,15 @@ def connect(server, timeout=10):
     return s
 
 
+def needs_localhost():
+    """A test of names: skipped where this machine has none for itself (no /etc/hosts, as in a bare chroot)."""
+    try:
+        socket.getaddrinfo("localhost", 80)
+    except OSError:
+        import pytest
+        pytest.skip("localhost has no address here: /etc/hosts is missing")
+
+
 def eventually(check, seconds=10, pause=0.02):
     """Wait until check() is true."""
     end = time.monotonic() + seconds

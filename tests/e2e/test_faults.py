@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api import Api, chat, check_error, check_error_body, content, message, picture, serve
-from servers import DIE_PLAINLY, Server, connect, descriptors, eventually, threads, worker
+from servers import DIE_PLAINLY, Server, connect, descriptors, eventually, needs_localhost, threads, worker
 
 
 def gateway(*workers, args=()):
@@ -191,6 +191,7 @@ def test_no_worker():
 
 
 def test_a_name_for_workers():
+    needs_localhost()
     with worker("mock") as w, Server("gateway", "--worker", f"dns:///localhost:{w.port}", "--listen", "127.0.0.1:0") as g:
         api = Api(g).wait_ready()
         assert api.text("named") == "mock: named"
@@ -209,6 +210,18 @@ def test_overload():
         assert r.status_code == 200
         assert gauge(api, 'vlmd_requests_rejected_total{model_name="mock",reason="overloaded"}') == len(refused)
         idle(api)
+
+
+def test_bodies_are_bounded_together():
+    """Requests that wait hold their bodies: beyond --max-bodies others are refused, until the first have ended."""
+    with serve("mock", "--mock-faults", "--max-bodies", "1MiB") as server:
+        api = many_clients(Api(server).wait_ready(), 8)
+        streams = Streams(api, [chat("@slow 100 @repeat 15 " + "x" * 900000)])
+        eventually(lambda: gauge(api, "vlmd_num_requests_running") == 1)
+        check_error(api.post(chat("y" * 400000)), 503, "overloaded_error")
+        assert api.text("small") == "mock: small"
+        assert ended_well(streams.join()[0])
+        assert len(api.text("y" * 400000)) == 400006
 
 
 def test_readyz_when_full():
