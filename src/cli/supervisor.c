@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -138,11 +140,26 @@ static void start(vlm_supervisor *s)
     uv_close((uv_handle_t *)&s->output, on_closed);
 }
 
+/* As the first process of a container this one is given what a dead worker left behind; libuv reaps
+ * only the worker itself. */
+static void reap_others(const vlm_supervisor *s)
+{
+    if (getpid() != 1) return;
+    for (;;) {
+        siginfo_t info = {0};
+        const int how = WEXITED | WNOHANG;
+        if (waitid(P_ALL, 0, &info, how | WNOWAIT) != 0 || info.si_pid == 0) return;
+        if (s->running && info.si_pid == s->process.pid) return;
+        if (waitid(P_PID, (id_t)info.si_pid, &info, how) != 0) return;
+    }
+}
+
 /* A worker that was healthy, is not, and has not ended does nothing any more. */
 static void on_tick(uv_timer_t *timer)
 {
     vlm_supervisor *s = timer->data;
     const uint64_t now = vlm_clock_ns();
+    reap_others(s);
     if (!s->running || !s->was_ready || s->closing) return;
     if (s->options.is_healthy(s->options.user)) {
         s->healthy_ns = now;
