@@ -6,7 +6,7 @@ PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 export PYTHON
 
 .DEFAULT_GOAL := build
-.PHONY: build deps demo test lint fuzz bench install clean help
+.PHONY: build deps demo test lint fuzz bench soak install clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -38,6 +38,11 @@ bench: build ## speeds of this machine: kernels by level and dtype, the program 
 	@tools/build.sh release bench_kernels
 	@$(BUILD)/bench/bench_kernels
 	@$(PYTHON) bench/bench.py $(BUILD)/vlmd
+
+soak: build ## hard times for a server: 10,000 requests dropped, 50 workers killed; then its speeds
+	@tools/venv.sh
+	@.venv/bin/python bench/soak_server.py $(BUILD)/vlmd 2>/dev/null
+	@.venv/bin/python bench/bench_server.py $(BUILD)/vlmd
 
 install: build ## to PREFIX (default /usr/local), stripped
 	@cmake --install $(BUILD) --prefix $(PREFIX) --strip --component program
