@@ -221,7 +221,7 @@ def test_bodies_are_bounded_together():
         check_error(api.post(chat("y" * 400000)), 503, "overloaded_error")
         assert api.text("small") == "mock: small"
         assert ended_well(streams.join()[0])
-        assert len(api.text("y" * 400000)) == 400006
+        eventually(lambda: api.post(chat("y" * 400000)).status_code == 200)
 
 
 def test_readyz_when_full():
