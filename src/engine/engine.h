@@ -55,6 +55,10 @@ typedef struct vlm_request {
     bool ignore_eos;
     bool logprobs;
     uint32_t n_top_logprobs; /* the likeliest tokens beside the one drawn, with logprobs */
+
+    /* Copied by prepare; both may be empty.  Requests find each other's computed prompts only
+     * within one salt.  Tenants get equal shares while several wait. */
+    vlm_bytes cache_salt, tenant;
 } vlm_request;
 
 /* A request that has been checked, rendered and tokenized and whose pictures are pixels: all that
@@ -114,6 +118,8 @@ typedef struct vlm_engine_info {
     const char *model_type, *device, *cpu_level, *tokenizer, *chat_template;
     uint32_t n_ctx, n_image_tokens, n_vocab, n_threads;
     size_t weight_bytes;
+    uint32_t n_kv_tokens; /* that the key/value cache holds in all */
+    size_t kv_bytes, encoder_cache_bytes;
     /* What generation_config.json recommends, as sampling parameters: greedy unless it says
      * do_sample. */
     vlm_sampling sampling_default;
@@ -129,6 +135,7 @@ typedef struct vlm_engine_stats {
     double kv_usage;                          /* of the key/value cache, 0 to 1 */
     uint64_t n_prefix_queries, n_prefix_hits; /* tokens */
     uint64_t n_image_queries, n_image_hits;   /* pictures */
+    uint64_t n_preemptions;                   /* answers put off and computed anew */
 } vlm_engine_stats;
 
 typedef struct vlm_engine vlm_engine;
@@ -195,9 +202,17 @@ typedef struct vlm_engine_options {
     uint32_t n_threads;   /* 0: one per CPU */
     bool cpu_level_given; /* false: the best that this CPU has */
     vlm_cpu_level cpu_level;
+    uint32_t running_max; /* requests that are computed at once; 0: 64 */
     uint32_t waiting_max; /* 0: 256 */
-    uint32_t step_us;     /* a step ends at the first chance after so long; 0: 50,000 */
-    size_t pixels_max;    /* bytes of all prepared requests' pictures together; 0: 2 GiB */
+    uint32_t chunk_max;   /* prompt tokens of one step at most; 0: as many as keep steps short */
+    vlm_dtype kv_dtype;   /* of the key/value cache: VLM_DTYPE_F32 or VLM_DTYPE_F16 */
+    /* Bytes of weights, caches and working memory together; 0: a share of what is free. */
+    size_t memory_max;
+    size_t kv_bytes;            /* of the key/value cache alone, 0: what memory_max leaves */
+    size_t encoder_cache_bytes; /* features of pictures, one picture's at least; 0: 256 MiB */
+    bool no_prefix_cache;       /* compute every prompt anew */
+    uint32_t step_us;           /* a step ends at the first chance after so long; 0: 50,000 */
+    size_t pixels_max;          /* bytes of all prepared requests' pictures together; 0: 2 GiB */
 } vlm_engine_options;
 
 /* The engine of a model folder on the CPU.  The folder must outlive it.  Every status, with the
