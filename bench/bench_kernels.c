@@ -81,38 +81,47 @@ static void run_attn_full(const bench *b, const void *shape)
     b->backend->ops->attn_full(b->backend, b->y, b->x, b->x, b->x, 1, 577, 16, 64, 0.125f);
 }
 
-static void run_attn_decode(const bench *b, const void *shape)
+static void run_attn_paged(const bench *b, const void *shape)
 {
-    const vlm_attn_args *args = shape;
-    b->backend->ops->attn_causal(b->backend, args);
+    b->backend->ops->attn_paged(b->backend, shape);
+}
+
+/* n rows after n_past others, over blocks that lie in order. */
+static void bench_attn_paged(const bench *b, const char *name, vlm_dtype dtype, uint32_t n_kv_heads,
+                             uint32_t n, uint32_t n_past, double flop, double bytes)
+{
+    enum { N_BLOCKS = 4096 / VLM_KV_BLOCK_TOKENS, DIM = 128 };
+    static uint32_t blocks[N_BLOCKS];
+    for (uint32_t i = 0; i < N_BLOCKS; i++) blocks[i] = i;
+    float *cache = (float *)(uintptr_t)b->weights;
+    const vlm_kv_layer kv = {.k = cache,
+                             .v = cache + (size_t)4096 * 4096,
+                             .dtype = dtype,
+                             .n_kv_heads = n_kv_heads,
+                             .head_dim = DIM};
+    const vlm_seq_rows seq = {.n_rows = n, .n_past = n_past, .blocks = blocks};
+    const vlm_attn_args args = {.q = b->x,
+                                .out = b->y,
+                                .kv = &kv,
+                                .seqs = &seq,
+                                .n_seqs = 1,
+                                .n_heads = 32,
+                                .scale = 0.088f};
+    report(b, name, run_attn_paged, &args, flop, bytes);
 }
 
 static void bench_attn(const bench *b)
 {
+    const double decode = 4.0 * 4096 * 4096;
     report(b, "attn_full 577 tokens, 16 x 64", run_attn_full, NULL, 4.0 * 577 * 577 * 1024, 0);
-    const float *cache = (const float *)b->weights;
-    vlm_attn_args args = {
-        .q = b->x,
-        .k_cache = cache,
-        .v_cache = cache + (size_t)4096 * 4096,
-        .out = b->y,
-        .n_tokens = 1,
-        .n_past = 4095,
-        .n_heads = 32,
-        .n_kv_heads = 32,
-        .head_dim = 128,
-        .scale = 0.088f,
-    };
-    report(b, "attn_causal 1 at 4095, 32 x 128", run_attn_decode, &args, 4.0 * 4096 * 4096,
-           8.0 * 4096 * 4096);
-    args.n_kv_heads = 8;
-    report(b, "attn_causal 1 at 4095, 32/8 x 128", run_attn_decode, &args, 4.0 * 4096 * 4096,
-           2.0 * 4096 * 4096);
-    args.n_kv_heads = 32;
-    args.n_past = 0;
-    args.n_tokens = 1024;
-    report(b, "attn_causal 1024 at 0, 32 x 128", run_attn_decode, &args, 2.0 * 1024 * 1024 * 4096,
-           0);
+    bench_attn_paged(b, "attn_paged 1 at 4095, 32 x 128", VLM_DTYPE_F32, 32, 1, 4095, decode,
+                     2.0 * decode);
+    bench_attn_paged(b, "attn_paged 1 at 4095, 32/8 x 128", VLM_DTYPE_F32, 8, 1, 4095, decode,
+                     0.5 * decode);
+    bench_attn_paged(b, "attn_paged 1 at 4095, 32 x 128, f16", VLM_DTYPE_F16, 32, 1, 4095, decode,
+                     decode);
+    bench_attn_paged(b, "attn_paged 1024 at 0, 32 x 128", VLM_DTYPE_F32, 32, 1024, 0,
+                     2.0 * 1024 * 1024 * 4096, 0);
 }
 
 enum { N_ELEMS = 1 << 22, ROW_LEN = 4096 };

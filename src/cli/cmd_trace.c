@@ -18,7 +18,8 @@ typedef struct trace {
     vlm_model *model;
     vlm_prepare prepare;
     vlm_prompt prompt;
-    vlm_llama_cache cache;
+    vlm_kv_pool kv;
+    uint32_t *blocks;                           /* of the one sequence: 0, 1, 2, ... */
     float *x, *device_logits, *device_features; /* on the device */
 
     /* What is written. */
@@ -66,7 +67,18 @@ static vlm_status open_model(trace *t, const vlm_options *opt, vlm_error *err)
         vlm_backend_cpu_open(n_threads, o.cpu_level_given ? o.cpu_level : best, &t->backend, err));
     VLM_TRY(vlm_model_open(t->folder, t->backend, &model_options, &t->model, err));
     VLM_TRY(vlm_prepare_open(&t->prepare, t->folder, t->model, err));
-    return vlm_model_cache_new(t->model, &t->cache, err);
+    const uint32_t n_ctx = vlm_model_n_ctx(t->model);
+    const uint32_t n_blocks = n_ctx / VLM_KV_BLOCK_TOKENS + 1;
+    VLM_TRY(host_array(n_blocks, 1, sizeof *t->blocks, &t->blocks, err));
+    for (uint32_t i = 0; i < n_blocks; i++) t->blocks[i] = i;
+    return vlm_model_kv_new(t->model, n_blocks, VLM_DTYPE_F32, &t->kv, err);
+}
+
+/* Run n rows of t->x that follow n_past others. */
+static void forward(trace *t, uint32_t n, uint32_t n_past)
+{
+    const vlm_seq_rows seq = {.n_rows = n, .n_past = n_past, .blocks = t->blocks};
+    vlm_model_forward(t->model, &t->kv, t->x, &(vlm_batch){.seqs = &seq, .n_seqs = 1, .n_rows = n});
 }
 
 static vlm_status prepare_prompt(trace *t, const vlm_options *opt, vlm_error *err)
@@ -124,7 +136,7 @@ static vlm_status prefill(trace *t, vlm_error *err)
         const uint32_t n_left = (uint32_t)ids->len - done;
         const uint32_t n = n_left < n_max ? n_left : n_max;
         vlm_model_embed(t->model, t->x, ids->data + done, n, t->device_features, &feature_row);
-        vlm_model_forward(t->model, &t->cache, t->x, n, done);
+        forward(t, n, done);
         vlm_model_logits(t->model, t->device_logits, t->x, n);
         t->backend->ops->download(t->backend, t->logits + (size_t)done * text->vocab_size,
                                   t->device_logits, (size_t)n * text->vocab_size * sizeof(float));
@@ -160,7 +172,7 @@ static vlm_status answer(trace *t, uint32_t n_wanted, vlm_error *err)
         t->output_ids[t->n_output++] = id;
         if (is_end(c, id) || t->n_output == n_max) break;
         vlm_model_embed_text(t->model, t->x, &id, 1);
-        vlm_model_forward(t->model, &t->cache, t->x, 1, n_prompt + (uint32_t)t->n_output - 1);
+        forward(t, 1, n_prompt + (uint32_t)t->n_output - 1);
         vlm_model_logits(t->model, t->device_logits, t->x, 1);
         b->ops->download(b, logits, t->device_logits, c->text.vocab_size * sizeof *logits);
     }
@@ -226,13 +238,14 @@ static void close_all(trace *t)
     free(t->image_features);
     free(t->logits);
     free(t->output_ids);
+    free(t->blocks);
     vlm_prompt_fini(&t->prompt);
     vlm_prepare_close(&t->prepare);
     if (t->backend != NULL) {
         t->backend->ops->free(t->backend, t->x);
         t->backend->ops->free(t->backend, t->device_logits);
         t->backend->ops->free(t->backend, t->device_features);
-        if (t->model != NULL) vlm_model_cache_free(t->model, &t->cache);
+        vlm_kv_pool_fini(&t->kv);
         vlm_model_close(t->model);
         t->backend->ops->close(t->backend);
     }

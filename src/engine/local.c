@@ -218,7 +218,8 @@ static void local_close(vlm_engine *e)
         l->backend->ops->free(l->backend, l->x);
         l->backend->ops->free(l->backend, l->logits_device);
         l->backend->ops->free(l->backend, l->features);
-        if (l->model != NULL) vlm_model_cache_free(l->model, &l->cache);
+        vlm_kv_pool_fini(&l->kv);
+        free(l->blocks);
         vlm_model_close(l->model);
         l->backend->ops->close(l->backend);
     }
@@ -262,7 +263,11 @@ static vlm_status open_parts(vlm_local *l, vlm_folder *folder, const vlm_engine_
     VLM_TRY(vlm_backend_cpu_open(l->n_threads, l->cpu_level, &l->backend, err));
     VLM_TRY(vlm_model_open(folder, l->backend, &model_options, &l->model, err));
     VLM_TRY(vlm_prepare_open(&l->prepare, folder, l->model, err));
-    VLM_TRY(vlm_model_cache_new(l->model, &l->cache, err));
+    const uint32_t n_blocks = vlm_model_n_ctx(l->model) / VLM_KV_BLOCK_TOKENS + 1;
+    l->blocks = vlm_calloc(n_blocks, sizeof *l->blocks);
+    if (l->blocks == NULL) return vlm_fail_memory(err, "engine");
+    for (uint32_t i = 0; i < n_blocks; i++) l->blocks[i] = i;
+    VLM_TRY(vlm_model_kv_new(l->model, n_blocks, VLM_DTYPE_F32, &l->kv, err));
 
     const vlm_text_config *text = &vlm_model_config(l->model)->text;
     const size_t n_image_rows = (size_t)VLM_REQUEST_IMAGES_MAX * vlm_model_n_image_tokens(l->model);

@@ -73,7 +73,8 @@ typedef struct vlm_local {
     vlm_backend *backend;
     vlm_model *model;
     vlm_prepare prepare;
-    vlm_llama_cache cache;
+    vlm_kv_pool kv;
+    uint32_t *blocks; /* of the one sequence: 0, 1, 2, ... */
     vlm_sampler *sampler;
     float *x;             /* [n_rows_max, hidden] on the device */
     float *logits_device; /* [n_vocab] */

@@ -100,9 +100,11 @@ static void encode_piece(vlm_local *l)
     const size_t n_pixels = vlm_model_n_pixels(l->model);
     const size_t row_len = vlm_model_config(l->model)->text.hidden_size;
     const size_t n_rows = vlm_model_n_image_tokens(l->model);
-    vlm_model_encode_piece(l->model, r->job->prompt.pixels + r->n_encoded * n_pixels,
-                           l->features + r->n_encoded * n_rows * row_len, r->piece++);
-    if (r->piece == vlm_model_n_encode_pieces(l->model)) {
+    const float *pixels = r->job->prompt.pixels + r->n_encoded * n_pixels;
+    float *features = l->features + r->n_encoded * n_rows * row_len;
+    const vlm_encode_batch batch = {.pixels = &pixels, .features = &features, .n = 1};
+    vlm_model_encode_piece(l->model, &batch, r->piece++);
+    if (r->piece == vlm_model_n_encode_pieces(l->model, 1)) {
         r->piece = 0;
         r->n_encoded++;
     }
@@ -121,13 +123,20 @@ static void start_chunk(vlm_local *l)
                     &r->feature_row);
 }
 
+static void forward_piece(vlm_local *l, uint32_t n, uint32_t n_past)
+{
+    const vlm_seq_rows seq = {.n_rows = n, .n_past = n_past, .blocks = l->blocks};
+    const vlm_batch batch = {.seqs = &seq, .n_seqs = 1, .n_rows = n};
+    vlm_model_forward_piece(l->model, &l->kv, l->x, &batch, l->run.piece++);
+}
+
 static vlm_status prefill_piece(vlm_local *l, vlm_error *err)
 {
     vlm_local_run *r = &l->run;
     const vlm_text_config *text = &vlm_model_config(l->model)->text;
     vlm_status status = VLM_OK;
     if (r->piece == 0) start_chunk(l);
-    vlm_model_forward_piece(l->model, &l->cache, l->x, r->n_chunk, r->n_filled, r->piece++);
+    forward_piece(l, r->n_chunk, r->n_filled);
     if (r->piece == vlm_model_n_forward_pieces(l->model)) {
         r->piece = 0;
         r->n_filled += r->n_chunk;
@@ -256,7 +265,7 @@ static vlm_status decode_piece(vlm_local *l, vlm_error *err)
     const uint32_t n_past = (uint32_t)r->job->prompt.ids.len + r->n_answered - 1;
     /* An image token that the model itself says has no picture: it is embedded like a word. */
     if (r->piece == 0) vlm_model_embed_text(l->model, l->x, &r->last_id, 1);
-    vlm_model_forward_piece(l->model, &l->cache, l->x, 1, n_past, r->piece++);
+    forward_piece(l, 1, n_past);
     if (r->piece < vlm_model_n_forward_pieces(l->model)) {
         spend(l, &r->timings.decode_s);
         return VLM_OK;

@@ -127,22 +127,35 @@ static vlm_status alloc_rows(vlm_backend *b, size_t n_rows, size_t n_cols, float
     return VLM_OK;
 }
 
-vlm_status vlm_clip_scratch_init(vlm_clip_scratch *s, const vlm_clip *c, vlm_backend *b,
-                                 vlm_error *err)
+uint32_t vlm_clip_n_images(const vlm_clip *c, double piece_flop)
 {
-    *s = (vlm_clip_scratch){0};
+    enum { IMAGES_MAX = 8 };
+    const double width = c->width, n_tokens = c->n_tokens;
+    const double qkv = 6.0 * width * width, mlp = 2.0 * width * c->mlp;
+    const double attention = width * (4.0 * n_tokens + 2.0 * width);
+    double most = qkv > attention ? qkv : attention;
+    if (mlp > most) most = mlp;
+    const double n = piece_flop / (most * n_tokens);
+    return n >= IMAGES_MAX ? IMAGES_MAX : n >= 1.0 ? (uint32_t)n : 1;
+}
+
+vlm_status vlm_clip_scratch_init(vlm_clip_scratch *s, const vlm_clip *c, uint32_t n_images_max,
+                                 vlm_backend *b, vlm_error *err)
+{
+    *s = (vlm_clip_scratch){.n_images_max = n_images_max};
+    const size_t n_rows = (size_t)n_images_max * c->n_tokens;
     const size_t patch_len = (size_t)c->n_channels * c->patch_size * c->patch_size;
     const struct {
         size_t n_rows, n_cols;
         float **out;
     } parts[] = {
-        {c->n_tokens, c->width, &s->hidden},
-        {c->n_tokens, c->width, &s->norm},
-        {c->n_tokens, c->width, &s->q},
-        {c->n_tokens, c->width, &s->k},
-        {c->n_tokens, c->width, &s->v},
-        {c->n_tokens, c->width, &s->attn},
-        {c->n_tokens, c->mlp, &s->mlp},
+        {n_rows, c->width, &s->hidden},
+        {n_rows, c->width, &s->norm},
+        {n_rows, c->width, &s->q},
+        {n_rows, c->width, &s->k},
+        {n_rows, c->width, &s->v},
+        {n_rows, c->width, &s->attn},
+        {n_rows, c->mlp, &s->mlp},
         {c->n_tokens, patch_len, &s->patches},
         {(size_t)c->n_channels * c->image_size, c->image_size, &s->pixels},
     };
@@ -152,6 +165,7 @@ vlm_status vlm_clip_scratch_init(vlm_clip_scratch *s, const vlm_clip *c, vlm_bac
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const vlm_status status =
             alloc_rows(b, parts[i].n_rows, parts[i].n_cols, parts[i].out, err);
+        s->n_bytes += parts[i].n_rows * parts[i].n_cols * sizeof(float);
         if (status == VLM_OK) continue;
         vlm_clip_scratch_fini(s, b);
         return status;
@@ -170,27 +184,30 @@ void vlm_clip_scratch_fini(vlm_clip_scratch *s, vlm_backend *b)
 
 /* CLIPVisionEmbeddings and pre_layrnorm: one class token, then the patches in row order, each with
  * the embedding of its position. */
-static void embed(const vlm_clip *c, vlm_clip_scratch *s, vlm_backend *b, const float *pixels)
+static void embed(const vlm_clip *c, vlm_clip_scratch *s, vlm_backend *b,
+                  const float *const *pixels, uint32_t n)
 {
     const size_t n_pixels = (size_t)c->n_channels * c->image_size * c->image_size;
     const vlm_weight none = {0};
-    b->ops->embed(b, s->hidden, s->positions, c->n_tokens, &c->position);
     b->ops->embed(b, s->norm, s->positions, 1, &c->class_token);
-    b->ops->add(b, s->hidden, s->norm, c->width);
-
-    b->ops->upload(b, s->pixels, pixels, n_pixels * sizeof *pixels);
-    b->ops->im2col(b, s->patches, s->pixels, c->n_channels, c->image_size, c->image_size,
-                   c->patch_size);
-    b->ops->linear(b, s->hidden + c->width, s->patches, c->n_tokens - 1, &c->patch, &none, true);
-    b->ops->layer_norm(b, s->hidden, s->hidden, c->n_tokens, &c->norm, &c->norm_bias, c->eps);
+    for (uint32_t i = 0; i < n; i++) {
+        float *hidden = s->hidden + (size_t)i * c->n_tokens * c->width;
+        b->ops->embed(b, hidden, s->positions, c->n_tokens, &c->position);
+        b->ops->add(b, hidden, s->norm, c->width);
+        b->ops->upload(b, s->pixels, pixels[i], n_pixels * sizeof *s->pixels);
+        b->ops->im2col(b, s->patches, s->pixels, c->n_channels, c->image_size, c->image_size,
+                       c->patch_size);
+        b->ops->linear(b, hidden + c->width, s->patches, c->n_tokens - 1, &c->patch, &none, true);
+    }
+    b->ops->layer_norm(b, s->hidden, s->hidden, n * c->n_tokens, &c->norm, &c->norm_bias, c->eps);
 }
 
 /* CLIPEncoderLayer: hidden += attention(norm1(hidden)); hidden += mlp(norm2(hidden)). */
 static void run_layer_piece(const vlm_clip *c, const vlm_clip_layer *l, vlm_clip_scratch *s,
-                            vlm_backend *b, layer_piece piece)
+                            vlm_backend *b, uint32_t n_images, layer_piece piece)
 {
     const vlm_backend_ops *ops = b->ops;
-    const uint32_t n = c->n_tokens;
+    const uint32_t n = n_images * c->n_tokens;
     switch (piece) {
     case PIECE_QKV:
         ops->layer_norm(b, s->norm, s->hidden, n, &l->norm1, &l->norm1_bias, c->eps);
@@ -199,7 +216,7 @@ static void run_layer_piece(const vlm_clip *c, const vlm_clip_layer *l, vlm_clip
         ops->linear(b, s->v, s->norm, n, &l->v, &l->v_bias, false);
         break;
     case PIECE_ATTENTION:
-        ops->attn_full(b, s->attn, s->q, s->k, s->v, 1, n, c->n_heads, c->head_dim,
+        ops->attn_full(b, s->attn, s->q, s->k, s->v, n_images, c->n_tokens, c->n_heads, c->head_dim,
                        1.0f / sqrtf((float)c->head_dim));
         ops->linear(b, s->hidden, s->attn, n, &l->out, &l->out_bias, true);
         break;
@@ -216,15 +233,15 @@ static void run_layer_piece(const vlm_clip *c, const vlm_clip_layer *l, vlm_clip
 }
 
 /* Put the hidden state after `layer` layers into every column block that asks for it. */
-static void collect(const vlm_clip *c, const vlm_clip_scratch *s, vlm_backend *b, uint32_t layer,
-                    float *out)
+static void collect(const vlm_clip *c, const vlm_clip_scratch *s, vlm_backend *b, uint32_t n,
+                    uint32_t layer, float *out)
 {
     const size_t out_width = (size_t)c->n_feature_layers * c->width;
     for (uint32_t f = 0; f < c->n_feature_layers; f++) {
         if (c->feature_layers[f] != layer) continue;
-        for (uint32_t row = 0; row < c->n_tokens; row++)
+        for (size_t row = 0; row < (size_t)n * c->n_tokens; row++)
             b->ops->copy(b, out + row * out_width + (size_t)f * c->width,
-                         s->hidden + (size_t)row * c->width, c->width * sizeof *out);
+                         s->hidden + row * c->width, c->width * sizeof *out);
     }
 }
 
@@ -234,16 +251,16 @@ uint32_t vlm_clip_n_pieces(const vlm_clip *clip)
 }
 
 void vlm_clip_encode_piece(const vlm_clip *clip, vlm_clip_scratch *s, vlm_backend *backend,
-                           const float *pixels, float *out, uint32_t piece)
+                           const float *const *pixels, uint32_t n, float *out, uint32_t piece)
 {
-    assert(piece < vlm_clip_n_pieces(clip));
+    assert(piece < vlm_clip_n_pieces(clip) && n >= 1 && n <= s->n_images_max);
     if (piece == 0) {
-        embed(clip, s, backend, pixels);
-        collect(clip, s, backend, 0, out);
+        embed(clip, s, backend, pixels, n);
+        collect(clip, s, backend, n, 0, out);
         return;
     }
     const uint32_t layer = (piece - 1) / N_LAYER_PIECES;
     const layer_piece part = (layer_piece)((piece - 1) % N_LAYER_PIECES);
-    run_layer_piece(clip, &clip->layers[layer], s, backend, part);
-    if (part == N_LAYER_PIECES - 1) collect(clip, s, backend, layer + 1, out);
+    run_layer_piece(clip, &clip->layers[layer], s, backend, n, part);
+    if (part == N_LAYER_PIECES - 1) collect(clip, s, backend, n, layer + 1, out);
 }

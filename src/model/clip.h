@@ -35,14 +35,16 @@ typedef struct vlm_clip {
     uint32_t n_feature_layers;
 } vlm_clip;
 
-/* Working memory for one image on the device. */
+/* Working memory for up to n_images_max images on the device, [n_images_max, ...] each. */
 typedef struct vlm_clip_scratch {
+    uint32_t n_images_max;
+    size_t n_bytes;
     float *hidden;           /* [n_tokens, width] */
     float *norm;             /* [n_tokens, width] */
     float *q, *k, *v, *attn; /* [n_tokens, width] each */
     float *mlp;              /* [n_tokens, mlp] */
-    float *patches;          /* [n_tokens - 1, channels * patch * patch] */
-    float *pixels;           /* [channels, image_size, image_size] */
+    float *patches;          /* one image's: [n_tokens - 1, channels * patch * patch] */
+    float *pixels;           /* one image's: [channels, image_size, image_size] */
     uint32_t *positions;     /* [n_tokens] on the host: 0, 1, 2, ... */
 } vlm_clip_scratch;
 
@@ -52,15 +54,19 @@ VLM_MUST_USE vlm_status vlm_clip_bind(vlm_clip *clip, const vlm_config *config,
 void vlm_clip_fini(vlm_clip *clip);
 
 VLM_MUST_USE vlm_status vlm_clip_scratch_init(vlm_clip_scratch *s, const vlm_clip *clip,
-                                              vlm_backend *backend, vlm_error *err);
+                                              uint32_t n_images_max, vlm_backend *backend,
+                                              vlm_error *err);
 void vlm_clip_scratch_fini(vlm_clip_scratch *s, vlm_backend *backend);
 
-/* Hidden states of one image: pixels [channels, image_size, image_size] on the host to out
- * [n_tokens, n_feature_layers * width] on the device, the class token first; several feature layers
- * lie side by side in each row.  In vlm_clip_n_pieces pieces, from 0 on in order and with the same
- * arguments; the scratch holds what lies between two of them. */
+/* As many images as go side by side without a piece being longer than piece_flop, at least 1. */
+uint32_t vlm_clip_n_images(const vlm_clip *clip, double piece_flop);
+
+/* Hidden states of n images: pixels[i] [channels, image_size, image_size] on the host to out
+ * [n, n_tokens, n_feature_layers * width] on the device, the class token first; several feature
+ * layers lie side by side in each row.  In vlm_clip_n_pieces pieces, from 0 on in order and with
+ * the same arguments; the scratch holds what lies between two of them. */
 uint32_t vlm_clip_n_pieces(const vlm_clip *clip);
 void vlm_clip_encode_piece(const vlm_clip *clip, vlm_clip_scratch *s, vlm_backend *backend,
-                           const float *pixels, float *out, uint32_t piece);
+                           const float *const *pixels, uint32_t n, float *out, uint32_t piece);
 
 #endif

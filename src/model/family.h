@@ -22,14 +22,20 @@ typedef struct vlm_family {
 
     /* Rows that one image takes in the decoder. */
     uint32_t (*n_image_tokens)(const vlm_vision *vision);
+    /* Bytes of working memory. */
+    size_t (*working_bytes)(const vlm_vision *vision);
     /* Shape of the tower's selected hidden states, for traces. */
     void (*hidden_shape)(const vlm_vision *vision, uint32_t *n_tokens, uint32_t *width);
 
-    /* pixels [3, image_size, image_size] on the host to features [n_image_tokens, hidden] on the
-     * device, in n_pieces pieces, from 0 on in order and with the same arguments. */
-    uint32_t (*n_pieces)(const vlm_vision *vision);
-    void (*encode_piece)(vlm_vision *vision, const float *pixels, float *features, uint32_t piece);
-    /* The tower's selected hidden states of the last image that was encoded, to the host. */
+    /* n pictures side by side: pixels[i] [3, image_size, image_size] on the host to features[i]
+     * [n_image_tokens, hidden] on the device, in n_pieces pieces, from 0 on in order and with the
+     * same arguments.  1 <= n <= n_images_max, of which no piece is longer than piece_flop but
+     * where one picture's is.  A picture's features do not depend on those beside it. */
+    uint32_t (*n_images_max)(const vlm_vision *vision);
+    uint32_t (*n_pieces)(const vlm_vision *vision, uint32_t n);
+    void (*encode_piece)(vlm_vision *vision, const float *const *pixels, float *const *features,
+                         uint32_t n, uint32_t piece);
+    /* The tower's selected hidden states of the first image of the last batch, to the host. */
     void (*read_hidden)(vlm_vision *vision, float *hidden);
 } vlm_family;
 

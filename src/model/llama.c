@@ -127,12 +127,13 @@ vlm_status vlm_llama_scratch_init(vlm_llama_scratch *s, const vlm_llama *m, uint
 {
     *s = (vlm_llama_scratch){.n_rows_max = n_rows_max};
     const size_t q_width = (size_t)m->n_heads * m->head_dim;
+    const size_t kv_width = (size_t)m->n_kv_heads * m->head_dim;
     const struct {
         size_t n_cols;
         float **out;
     } parts[] = {
-        {m->hidden, &s->norm}, {q_width, &s->q}, {q_width, &s->attn},
-        {m->mlp, &s->gate},    {m->mlp, &s->up},
+        {m->hidden, &s->norm}, {q_width, &s->q},   {q_width, &s->attn}, {kv_width, &s->k},
+        {kv_width, &s->v},     {m->mlp, &s->gate}, {m->mlp, &s->up},
     };
     s->positions = vlm_calloc(n_rows_max, sizeof *s->positions);
     vlm_status status = s->positions == NULL ? vlm_fail_memory(err, "decoder") : VLM_OK;
@@ -145,6 +146,7 @@ vlm_status vlm_llama_scratch_init(vlm_llama_scratch *s, const vlm_llama *m, uint
         else
             status = b->ops->alloc(b, n_bytes, &ptr, err);
         *parts[i].out = ptr;
+        if (status == VLM_OK) s->n_bytes += n_bytes;
     }
     if (status != VLM_OK) vlm_llama_scratch_fini(s, b);
     return status;
@@ -152,45 +154,53 @@ vlm_status vlm_llama_scratch_init(vlm_llama_scratch *s, const vlm_llama *m, uint
 
 void vlm_llama_scratch_fini(vlm_llama_scratch *s, vlm_backend *b)
 {
-    float *const parts[] = {s->norm, s->q, s->attn, s->gate, s->up};
+    float *const parts[] = {s->norm, s->q, s->attn, s->k, s->v, s->gate, s->up};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) b->ops->free(b, parts[i]);
     free(s->positions);
     *s = (vlm_llama_scratch){0};
 }
 
-/* LlamaAttention's first half: the new rows' keys and values go straight to their place in the
- * cache. */
+/* LlamaAttention's first half; the new rows' keys and values go to their places in the cache. */
 static void project(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
-                    vlm_backend *b, float *k, float *v, const float *x, uint32_t n)
+                    vlm_backend *b, const vlm_kv_layer *kv, const float *x, const vlm_batch *batch)
 {
     const vlm_backend_ops *ops = b->ops;
+    const uint32_t n = batch->n_rows;
     ops->rms_norm(b, s->norm, x, n, &l->norm1, m->eps);
     ops->linear(b, s->q, s->norm, n, &l->q, &l->q_bias, false);
-    ops->linear(b, k, s->norm, n, &l->k, &l->k_bias, false);
-    ops->linear(b, v, s->norm, n, &l->v, &l->v_bias, false);
+    ops->linear(b, s->k, s->norm, n, &l->k, &l->k_bias, false);
+    ops->linear(b, s->v, s->norm, n, &l->v, &l->v_bias, false);
     ops->rope(b, s->q, n, m->n_heads, m->head_dim, s->positions, m->rope);
-    ops->rope(b, k, n, m->n_kv_heads, m->head_dim, s->positions, m->rope);
+    ops->rope(b, s->k, n, m->n_kv_heads, m->head_dim, s->positions, m->rope);
+    ops->kv_write(b, kv, batch->seqs, batch->n_seqs, s->k, s->v);
 }
 
 static void attend(const vlm_llama *m, const vlm_llama_layer *l, vlm_llama_scratch *s,
-                   vlm_backend *b, const float *k_cache, const float *v_cache, float *x, uint32_t n,
-                   uint32_t n_past)
+                   vlm_backend *b, const vlm_kv_layer *kv, float *x, const vlm_batch *batch)
 {
     const vlm_attn_args args = {
         .q = s->q,
-        .k_cache = k_cache,
-        .v_cache = v_cache,
         .out = s->attn,
-        .n_tokens = n,
-        .n_past = n_past,
+        .kv = kv,
+        .seqs = batch->seqs,
+        .n_seqs = batch->n_seqs,
         .n_heads = m->n_heads,
-        .n_kv_heads = m->n_kv_heads,
-        .head_dim = m->head_dim,
         .window = l->window,
         .scale = 1.0f / sqrtf((float)m->head_dim),
     };
-    b->ops->attn_causal(b, &args);
-    b->ops->linear(b, x, s->attn, n, &l->o, &l->o_bias, true);
+    b->ops->attn_paged(b, &args);
+    b->ops->linear(b, x, s->attn, batch->n_rows, &l->o, &l->o_bias, true);
+}
+
+/* Each row's place in its sequence. */
+static void set_positions(const vlm_llama *m, vlm_llama_scratch *s, const vlm_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->n_seqs; i++) {
+        const vlm_seq_rows *seq = &batch->seqs[i];
+        assert(seq->row + seq->n_rows <= batch->n_rows);
+        assert(seq->n_past + seq->n_rows <= m->n_positions);
+        for (uint32_t r = 0; r < seq->n_rows; r++) s->positions[seq->row + r] = seq->n_past + r;
+    }
 }
 
 uint32_t vlm_llama_n_pieces(const vlm_llama *m)
@@ -200,22 +210,19 @@ uint32_t vlm_llama_n_pieces(const vlm_llama *m)
 
 /* After the attention LlamaMLP: x += down(act(gate(norm x)) * up(norm x)). */
 void vlm_llama_forward_piece(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
-                             const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past,
+                             const vlm_kv_pool *kv, float *x, const vlm_batch *batch,
                              uint32_t piece)
 {
-    assert(n <= s->n_rows_max && n_past + n <= cache->n_ctx && cache->n_ctx <= m->n_positions);
-    assert(piece < vlm_llama_n_pieces(m));
+    assert(batch->n_rows <= s->n_rows_max && piece < vlm_llama_n_pieces(m));
     const vlm_backend_ops *ops = b->ops;
-    const uint32_t layer = piece / N_LAYER_PIECES;
+    const uint32_t layer = piece / N_LAYER_PIECES, n = batch->n_rows;
     const vlm_llama_layer *l = &m->layers[layer];
-    float *k_cache = cache->k[layer], *v_cache = cache->v[layer];
-    const size_t kv_offset = (size_t)n_past * m->n_kv_heads * m->head_dim;
     switch ((layer_piece)(piece % N_LAYER_PIECES)) {
     case PIECE_QKV:
-        for (uint32_t i = 0; i < n && layer == 0; i++) s->positions[i] = n_past + i;
-        project(m, l, s, b, k_cache + kv_offset, v_cache + kv_offset, x, n);
+        if (layer == 0) set_positions(m, s, batch);
+        project(m, l, s, b, &kv->layers[layer], x, batch);
         break;
-    case PIECE_ATTENTION: attend(m, l, s, b, k_cache, v_cache, x, n, n_past); break;
+    case PIECE_ATTENTION: attend(m, l, s, b, &kv->layers[layer], x, batch); break;
     case PIECE_GATE:
         ops->rms_norm(b, s->norm, x, n, &l->norm2, m->eps);
         ops->linear(b, s->gate, s->norm, n, &l->gate, &l->gate_bias, false);
@@ -230,10 +237,10 @@ void vlm_llama_forward_piece(const vlm_llama *m, vlm_llama_scratch *s, vlm_backe
 }
 
 void vlm_llama_forward(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
-                       const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past)
+                       const vlm_kv_pool *kv, float *x, const vlm_batch *batch)
 {
     for (uint32_t i = 0; i < vlm_llama_n_pieces(m); i++)
-        vlm_llama_forward_piece(m, s, b, cache, x, n, n_past, i);
+        vlm_llama_forward_piece(m, s, b, kv, x, batch, i);
 }
 
 /* Two operations for each weight; in the attention four for each element of a query and each key

@@ -1,12 +1,13 @@
 /* llama.h - the LLaMA decoder (also Mistral and Qwen2, which differ in biases and window): rows of
- * embeddings to logits over a key/value cache.
+ * embeddings to logits over a paged key/value cache.
  * Source: Transformers, modeling_llama.py, modeling_mistral.py, modeling_qwen2.py.
- * Not: where the rows come from (llava.h), nor who owns the cache (engine/kv.h).
+ * Not: where the rows come from (llava.h), nor who holds which block of the cache (engine/kv.h).
  * Threads: weights are read by any; scratch and cache belong to the caller's thread. */
 #ifndef VLM_MODEL_LLAMA_H
 #define VLM_MODEL_LLAMA_H
 
 #include "model/config.h"
+#include "model/kv_pool.h"
 #include "model/weights.h"
 #include "tensor/backend.h"
 
@@ -35,18 +36,20 @@ typedef struct vlm_llama {
     vlm_act act;
 } vlm_llama;
 
-/* The key/value cache of one sequence: per layer k[layer], v[layer] [n_ctx, n_kv_heads * head_dim]
- * float on the device; rows 0..n_past-1 are filled. */
-typedef struct vlm_llama_cache {
-    float **k, **v;
-    uint32_t n_ctx;
-} vlm_llama_cache;
+/* The rows that go through the decoder together: sequences one after the other, each with tokens
+ * that follow those it has in the cache. */
+typedef struct vlm_batch {
+    const vlm_seq_rows *seqs; /* [n_seqs]; row 0 is the first sequence's first */
+    uint32_t n_seqs, n_rows;
+} vlm_batch;
 
 /* Working memory for up to n_rows_max rows at a time. */
 typedef struct vlm_llama_scratch {
     uint32_t n_rows_max;
+    size_t n_bytes;
     float *norm;         /* [rows, hidden] */
     float *q, *attn;     /* [rows, n_heads * head_dim] */
+    float *k, *v;        /* [rows, n_kv_heads * head_dim] */
     float *gate, *up;    /* [rows, mlp] */
     uint32_t *positions; /* [rows], on the host */
 } vlm_llama_scratch;
@@ -61,17 +64,18 @@ VLM_MUST_USE vlm_status vlm_llama_scratch_init(vlm_llama_scratch *s, const vlm_l
                                                uint32_t n_rows_max, vlm_backend *b, vlm_error *err);
 void vlm_llama_scratch_fini(vlm_llama_scratch *s, vlm_backend *b);
 
-/* Run all layers over n rows that follow n_past rows already in the cache, whose keys and values
- * are appended.  x [n, hidden] on the device holds the embeddings and receives the last layer's
- * hidden states (before the final norm).  n <= n_rows_max, n_past + n <= n_ctx. */
+/* Run all layers over a batch, whose keys and values are written to the cache.  x [n_rows, hidden]
+ * on the device holds the embeddings and receives the last layer's hidden states (before the final
+ * norm).  n_rows <= n_rows_max, no sequence longer than n_positions.  A row's result depends on its
+ * own sequence alone. */
 void vlm_llama_forward(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
-                       const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past);
+                       const vlm_kv_pool *kv, float *x, const vlm_batch *batch);
 
 /* The same in vlm_llama_n_pieces pieces, from 0 on in order and with the same arguments; x and the
  * scratch hold what lies between two of them. */
 uint32_t vlm_llama_n_pieces(const vlm_llama *m);
 void vlm_llama_forward_piece(const vlm_llama *m, vlm_llama_scratch *s, vlm_backend *b,
-                             const vlm_llama_cache *cache, float *x, uint32_t n, uint32_t n_past,
+                             const vlm_kv_pool *kv, float *x, const vlm_batch *batch,
                              uint32_t piece);
 
 /* The most rows after n_past others of which each piece stays within piece_flop; at least 1. */

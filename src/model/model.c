@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "model/family.h"
 #include "model/piece.h"
 #include "model/safetensors.h"
@@ -176,6 +175,13 @@ size_t vlm_model_weight_bytes(const vlm_model *m)
     return vlm_weights_mapped_bytes(m->weights) + vlm_weights_converted_bytes(m->weights);
 }
 
+size_t vlm_model_working_bytes(const vlm_model *m)
+{
+    const size_t n_rope = (size_t)m->llama.n_positions * m->llama.head_dim;
+    return vlm_weights_converted_bytes(m->weights) + m->scratch.n_bytes + n_rope * sizeof(float) +
+           m->family->working_bytes(m->vision);
+}
+
 vlm_status vlm_model_preprocess(const vlm_model *m, const vlm_image *image, float *pixels,
                                 vlm_error *err)
 {
@@ -184,19 +190,25 @@ vlm_status vlm_model_preprocess(const vlm_model *m, const vlm_image *image, floa
 
 void vlm_model_encode(vlm_model *m, const float *pixels, float *features, float *hidden_states)
 {
-    for (uint32_t i = 0; i < vlm_model_n_encode_pieces(m); i++)
-        vlm_model_encode_piece(m, pixels, features, i);
+    const vlm_encode_batch batch = {.pixels = &pixels, .features = &features, .n = 1};
+    for (uint32_t i = 0; i < vlm_model_n_encode_pieces(m, 1); i++)
+        vlm_model_encode_piece(m, &batch, i);
     if (hidden_states != NULL) m->family->read_hidden(m->vision, hidden_states);
 }
 
-uint32_t vlm_model_n_encode_pieces(const vlm_model *m)
+uint32_t vlm_model_n_encode_max(const vlm_model *m)
 {
-    return m->family->n_pieces(m->vision);
+    return m->family->n_images_max(m->vision);
 }
 
-void vlm_model_encode_piece(vlm_model *m, const float *pixels, float *features, uint32_t piece)
+uint32_t vlm_model_n_encode_pieces(const vlm_model *m, uint32_t n)
 {
-    m->family->encode_piece(m->vision, pixels, features, piece);
+    return m->family->n_pieces(m->vision, n);
+}
+
+void vlm_model_encode_piece(vlm_model *m, const vlm_encode_batch *batch, uint32_t piece)
+{
+    m->family->encode_piece(m->vision, batch->pixels, batch->features, batch->n, piece);
 }
 
 void vlm_model_embed_text(vlm_model *m, float *x, const uint32_t *ids, uint32_t n)
@@ -204,10 +216,14 @@ void vlm_model_embed_text(vlm_model *m, float *x, const uint32_t *ids, uint32_t 
     m->backend->ops->embed(m->backend, x, ids, n, &m->llama.embed);
 }
 
+void vlm_model_splice(vlm_model *m, float *x, const float *features, uint32_t n)
+{
+    m->backend->ops->copy(m->backend, x, features, (size_t)n * m->llama.hidden * sizeof *x);
+}
+
 void vlm_model_embed(vlm_model *m, float *x, const uint32_t *ids, uint32_t n, const float *features,
                      size_t *feature_row)
 {
-    vlm_backend *b = m->backend;
     const size_t hidden = m->llama.hidden;
     vlm_model_embed_text(m, x, ids, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -215,17 +231,15 @@ void vlm_model_embed(vlm_model *m, float *x, const uint32_t *ids, uint32_t n, co
         /* A run of image rows is one copy. */
         uint32_t end = i + 1;
         while (end < n && ids[end] == m->config.image_token_id) end++;
-        b->ops->copy(b, x + i * hidden, features + *feature_row * hidden,
-                     (end - i) * hidden * sizeof *x);
+        vlm_model_splice(m, x + i * hidden, features + *feature_row * hidden, end - i);
         *feature_row += end - i;
         i = end - 1;
     }
 }
 
-void vlm_model_forward(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
-                       uint32_t n_past)
+void vlm_model_forward(vlm_model *m, const vlm_kv_pool *kv, float *x, const vlm_batch *batch)
 {
-    vlm_llama_forward(&m->llama, &m->scratch, m->backend, cache, x, n, n_past);
+    vlm_llama_forward(&m->llama, &m->scratch, m->backend, kv, x, batch);
 }
 
 uint32_t vlm_model_n_forward_pieces(const vlm_model *m)
@@ -233,10 +247,10 @@ uint32_t vlm_model_n_forward_pieces(const vlm_model *m)
     return vlm_llama_n_pieces(&m->llama);
 }
 
-void vlm_model_forward_piece(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
-                             uint32_t n_past, uint32_t piece)
+void vlm_model_forward_piece(vlm_model *m, const vlm_kv_pool *kv, float *x, const vlm_batch *batch,
+                             uint32_t piece)
 {
-    vlm_llama_forward_piece(&m->llama, &m->scratch, m->backend, cache, x, n, n_past, piece);
+    vlm_llama_forward_piece(&m->llama, &m->scratch, m->backend, kv, x, batch, piece);
 }
 
 void vlm_model_logits(vlm_model *m, float *logits, float *x, uint32_t n)
@@ -244,37 +258,9 @@ void vlm_model_logits(vlm_model *m, float *logits, float *x, uint32_t n)
     vlm_llama_logits(&m->llama, m->backend, logits, x, n);
 }
 
-vlm_status vlm_model_cache_new(vlm_model *m, vlm_llama_cache *cache, vlm_error *err)
+vlm_status vlm_model_kv_new(vlm_model *m, uint32_t n_blocks, vlm_dtype dtype, vlm_kv_pool *pool,
+                            vlm_error *err)
 {
-    const uint32_t n_layers = m->llama.n_layers;
-    const size_t width = (size_t)m->llama.n_kv_heads * m->llama.head_dim;
-    *cache = (vlm_llama_cache){.n_ctx = m->n_ctx};
-    cache->k = vlm_calloc(n_layers, sizeof *cache->k);
-    cache->v = vlm_calloc(n_layers, sizeof *cache->v);
-    size_t n_bytes;
-    vlm_status status = VLM_OK;
-    if (cache->k == NULL || cache->v == NULL ||
-        !vlm_size_mul(width * sizeof(float), m->n_ctx, &n_bytes))
-        status = vlm_fail_memory(err, "key/value cache");
-    for (uint32_t i = 0; i < 2 * n_layers && status == VLM_OK; i++) {
-        void *ptr = NULL;
-        status = m->backend->ops->alloc(m->backend, n_bytes, &ptr, err);
-        if (i < n_layers)
-            cache->k[i] = ptr;
-        else
-            cache->v[i - n_layers] = ptr;
-    }
-    if (status != VLM_OK) vlm_model_cache_free(m, cache);
-    return status;
-}
-
-void vlm_model_cache_free(vlm_model *m, vlm_llama_cache *cache)
-{
-    for (uint32_t i = 0; i < m->llama.n_layers; i++) {
-        if (cache->k != NULL) m->backend->ops->free(m->backend, cache->k[i]);
-        if (cache->v != NULL) m->backend->ops->free(m->backend, cache->v[i]);
-    }
-    free(cache->k);
-    free(cache->v);
-    *cache = (vlm_llama_cache){0};
+    return vlm_kv_pool_init(pool, m->backend, m->llama.n_layers, m->llama.n_kv_heads,
+                            m->llama.head_dim, n_blocks, dtype, err);
 }

@@ -50,12 +50,22 @@ size_t vlm_model_weight_bytes(const vlm_model *m);
 VLM_MUST_USE vlm_status vlm_model_preprocess(const vlm_model *m, const vlm_image *image,
                                              float *pixels, vlm_error *err);
 
-/* features [n_image_tokens, hidden] on the device; hidden_states NULL or on the host. */
+/* One picture: pixels [n_pixels] on the host, features [n_image_tokens, hidden] on the device;
+ * hidden_states NULL or on the host. */
 void vlm_model_encode(vlm_model *m, const float *pixels, float *features, float *hidden_states);
-/* The same without hidden_states, in pieces from 0 on in order and with the same arguments; no
- * other image may be encoded in between. */
-uint32_t vlm_model_n_encode_pieces(const vlm_model *m);
-void vlm_model_encode_piece(vlm_model *m, const float *pixels, float *features, uint32_t piece);
+
+/* Pictures that are encoded side by side. */
+typedef struct vlm_encode_batch {
+    const float *const *pixels; /* [n] */
+    float *const *features;     /* [n] */
+    uint32_t n;                 /* 1..vlm_model_n_encode_max */
+} vlm_encode_batch;
+
+/* As many pictures as go together without making the pieces long. */
+uint32_t vlm_model_n_encode_max(const vlm_model *m);
+/* In pieces from 0 on in order and with the same batch; no other may be encoded in between. */
+uint32_t vlm_model_n_encode_pieces(const vlm_model *m, uint32_t n);
+void vlm_model_encode_piece(vlm_model *m, const vlm_encode_batch *batch, uint32_t piece);
 
 /* x [n, hidden] = embeddings of ids [n] (each < vocabulary), those equal to the image token
  * replaced in order by the rows of features from *feature_row on, which is moved forward. */
@@ -65,18 +75,24 @@ void vlm_model_embed(vlm_model *m, float *x, const uint32_t *ids, uint32_t n, co
 /* The same without pictures: every id is a word, the image token too. */
 void vlm_model_embed_text(vlm_model *m, float *x, const uint32_t *ids, uint32_t n);
 
+/* Rows of features to rows of x. */
+void vlm_model_splice(vlm_model *m, float *x, const float *features, uint32_t n);
+
 /* As vlm_llama_forward and vlm_llama_logits. */
-void vlm_model_forward(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
-                       uint32_t n_past);
+void vlm_model_forward(vlm_model *m, const vlm_kv_pool *kv, float *x, const vlm_batch *batch);
 /* The same in pieces from 0 on in order and with the same arguments; no other forward may run in
  * between. */
 uint32_t vlm_model_n_forward_pieces(const vlm_model *m);
-void vlm_model_forward_piece(vlm_model *m, const vlm_llama_cache *cache, float *x, uint32_t n,
-                             uint32_t n_past, uint32_t piece);
+void vlm_model_forward_piece(vlm_model *m, const vlm_kv_pool *kv, float *x, const vlm_batch *batch,
+                             uint32_t piece);
 void vlm_model_logits(vlm_model *m, float *logits, float *x, uint32_t n);
 
-/* A cache for n_ctx positions on the model's device; memory is taken as it is used. */
-VLM_MUST_USE vlm_status vlm_model_cache_new(vlm_model *m, vlm_llama_cache *cache, vlm_error *err);
-void vlm_model_cache_free(vlm_model *m, vlm_llama_cache *cache);
+/* A key/value cache of n_blocks blocks on the model's device; vlm_kv_pool_fini frees it.  As
+ * vlm_kv_pool_init. */
+VLM_MUST_USE vlm_status vlm_model_kv_new(vlm_model *m, uint32_t n_blocks, vlm_dtype dtype,
+                                         vlm_kv_pool *pool, vlm_error *err);
+
+/* Bytes of anonymous memory that an open model holds: converted weights and working memory. */
+size_t vlm_model_working_bytes(const vlm_model *m);
 
 #endif

@@ -10,7 +10,7 @@
  *   order of additions per backend and level.
  * - Sizes are checked by the model when it is loaded; here a bad size is a bug (assert).
  * - Operations are queued in order; results are on the host after download or sync.
- * Not: paged attention over many sequences, quantised weights, collectives.
+ * Not: quantised weights, collectives.
  * Threads: one thread uses a backend at a time. */
 #ifndef VLM_TENSOR_BACKEND_H
 #define VLM_TENSOR_BACKEND_H
@@ -50,16 +50,34 @@ typedef enum vlm_act {
 bool vlm_act_parse(const char *name, size_t len, vlm_act *act);
 const char *vlm_act_name(vlm_act act);
 
-/* Causal attention of n_tokens new rows of one sequence over its key/value cache. */
+enum { VLM_KV_BLOCK_TOKENS = 16 };
+
+/* The paged key/value cache of one layer: k and v are [n_blocks, n_kv_heads, VLM_KV_BLOCK_TOKENS,
+ * head_dim] in device memory, F32 or F16. */
+typedef struct vlm_kv_layer {
+    void *k, *v;
+    vlm_dtype dtype;
+    uint32_t n_kv_heads, head_dim;
+} vlm_kv_layer;
+
+/* The rows of a batch that are one sequence's: its tokens n_past..n_past+n_rows-1. */
+typedef struct vlm_seq_rows {
+    uint32_t row, n_rows;   /* rows row..row+n_rows-1 of the batch; sequences follow each other */
+    uint32_t n_past;        /* tokens of the sequence that are in the cache */
+    const uint32_t *blocks; /* on the host: token t lies in block blocks[t / VLM_KV_BLOCK_TOKENS];
+                               as many as n_past + n_rows tokens need */
+} vlm_seq_rows;
+
+/* Causal attention of a batch's rows, each over its own sequence. */
 typedef struct vlm_attn_args {
-    const float *q;       /* [n_tokens, n_heads * head_dim], rope applied */
-    const float *k_cache; /* [n_past + n_tokens, n_kv_heads * head_dim], the new rows included */
-    const float *v_cache; /* the same shape */
-    float *out;           /* [n_tokens, n_heads * head_dim], not aliasing q */
-    uint32_t n_tokens, n_past;
-    uint32_t n_heads, n_kv_heads, head_dim; /* n_heads % n_kv_heads == 0 */
-    uint32_t window; /* row at position p sees keys p-window+1..p; 0: all keys up to p */
-    float scale;     /* of q.k before softmax, 1/sqrt(head_dim) as a rule */
+    const float *q;           /* [rows, n_heads * head_dim], rope applied */
+    float *out;               /* the same shape, not aliasing q */
+    const vlm_kv_layer *kv;   /* the batch's own keys and values are written already */
+    const vlm_seq_rows *seqs; /* [n_seqs] on the host */
+    uint32_t n_seqs;
+    uint32_t n_heads; /* n_heads % kv->n_kv_heads == 0 */
+    uint32_t window;  /* row at position p sees keys p-window+1..p; 0: all keys up to p */
+    float scale;      /* of q.k before softmax, 1/sqrt(head_dim) as a rule */
 } vlm_attn_args;
 
 typedef struct vlm_backend vlm_backend;
@@ -101,9 +119,15 @@ typedef struct vlm_backend_ops {
     void (*rope)(vlm_backend *b, float *x, uint32_t n, uint32_t n_heads, uint32_t head_dim,
                  const uint32_t *positions, const float *cos_sin);
 
-    /* softmax(scale q k^T + causal mask) v, one query head per n_heads/n_kv_heads sharing a kv
-     * head. */
-    void (*attn_causal)(vlm_backend *b, const vlm_attn_args *args);
+    /* Put the batch's keys and values, [rows, n_kv_heads * head_dim] each, to their places in the
+     * cache, rounded to its dtype. */
+    void (*kv_write)(vlm_backend *b, const vlm_kv_layer *kv, const vlm_seq_rows *seqs,
+                     uint32_t n_seqs, const float *k, const float *v);
+
+    /* softmax(scale q k^T + causal mask) v, n_heads/n_kv_heads query heads sharing a kv head; no
+     * n x n scores are kept (FlashAttention, Dao et al., 2022).  A row's result depends on its own
+     * sequence alone. */
+    void (*attn_paged)(vlm_backend *b, const vlm_attn_args *args);
 
     /* The same without a mask, for n_batch independent blocks of n_tokens rows (one per image).
      * q, k, v, out: [n_batch * n_tokens, n_heads * head_dim]; out not aliasing the others. */

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "../model/one_sequence.h"
 #include "engine/logprobs.h"
 #include "model/model.h"
 #include "model/safetensors.h"
@@ -78,20 +79,20 @@ static float *model_logits(const uint32_t *ids, uint32_t n, uint32_t *n_vocab)
     vlm_error err;
     vlm_backend *b;
     vlm_model *m;
-    vlm_llama_cache cache;
+    one_sequence cache;
     const vlm_model_options options = {.n_ctx = 512};
     assert_int_equal(vlm_backend_cpu_open(1, vlm_cpu_level_best(), &b, &err), VLM_OK);
     assert_int_equal(vlm_model_open(folder, b, &options, &m, &err), VLM_OK);
-    assert_int_equal(vlm_model_cache_new(m, &cache, &err), VLM_OK);
+    assert_int_equal(one_sequence_open(&cache, m, &err), VLM_OK);
     *n_vocab = vlm_model_config(m)->text.vocab_size;
     float *x = calloc((size_t)n * vlm_model_config(m)->text.hidden_size, sizeof *x);
     float *logits = calloc((size_t)n * *n_vocab, sizeof *logits);
     assert_true(x != NULL && logits != NULL);
     vlm_model_embed_text(m, x, ids, n);
-    vlm_model_forward(m, &cache, x, n, 0);
+    one_sequence_forward(&cache, x, n, 0);
     vlm_model_logits(m, logits, x, n);
     free(x);
-    vlm_model_cache_free(m, &cache);
+    one_sequence_close(&cache);
     vlm_model_close(m);
     b->ops->close(b);
     return logits;

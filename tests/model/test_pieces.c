@@ -13,6 +13,7 @@
 
 #include "model/model.h"
 #include "model/piece.h"
+#include "../model/one_sequence.h"
 
 enum { N_IDS = 75, N_CTX = 96 };
 
@@ -25,7 +26,7 @@ typedef struct opened {
     vlm_folder *folder;
     vlm_backend *backend;
     vlm_model *model;
-    vlm_llama_cache cache;
+    one_sequence cache;
     size_t hidden, vocab;
 } opened;
 
@@ -42,7 +43,7 @@ static opened open_model(const char *name, vlm_cpu_level level, uint32_t n_rows_
     assert_int_equal(vlm_backend_cpu_open(2, level, &o.backend, &err), VLM_OK);
     if (vlm_model_open(o.folder, o.backend, &options, &o.model, &err) != VLM_OK)
         fail_msg("%s: %s", name, err.msg);
-    assert_int_equal(vlm_model_cache_new(o.model, &o.cache, &err), VLM_OK);
+    assert_int_equal(one_sequence_open(&o.cache, o.model, &err), VLM_OK);
     o.hidden = vlm_model_config(o.model)->text.hidden_size;
     o.vocab = vlm_model_config(o.model)->text.vocab_size;
     return o;
@@ -50,7 +51,7 @@ static opened open_model(const char *name, vlm_cpu_level level, uint32_t n_rows_
 
 static void close_model(opened *o)
 {
-    vlm_model_cache_free(o->model, &o->cache);
+    one_sequence_close(&o->cache);
     vlm_model_close(o->model);
     o->backend->ops->close(o->backend);
     vlm_folder_close(o->folder);
@@ -84,7 +85,7 @@ static float *logits_by_rows(opened *o, uint32_t n_rows)
     for (uint32_t done = 0; done < N_IDS; done += n_rows) {
         const uint32_t n = N_IDS - done < n_rows ? N_IDS - done : n_rows;
         vlm_model_embed_text(o->model, x, ids + done, n);
-        vlm_model_forward(o->model, &o->cache, x, n, done);
+        one_sequence_forward(&o->cache, x, n, done);
         vlm_model_logits(o->model, logits + done * o->vocab, x, n);
     }
     free(x);
@@ -137,11 +138,15 @@ static void test_pieces_in_turn(void **state)
         vlm_model_encode(o.model, pixels, alone, NULL);
 
         vlm_model_embed_text(o.model, x, ids, N_IDS);
-        const uint32_t n_encode = vlm_model_n_encode_pieces(o.model);
+        const uint32_t n_encode = vlm_model_n_encode_pieces(o.model, 1);
         const uint32_t n_forward = vlm_model_n_forward_pieces(o.model);
+        const vlm_seq_rows rows = one_sequence_rows(&o.cache, N_IDS, 0);
+        const vlm_batch batch = {.seqs = &rows, .n_seqs = 1, .n_rows = N_IDS};
+        const float *const pixels_list[] = {pixels};
+        const vlm_encode_batch images = {.pixels = pixels_list, .features = &mixed, .n = 1};
         for (uint32_t i = 0; i < n_encode || i < n_forward; i++) {
-            if (i < n_encode) vlm_model_encode_piece(o.model, pixels, mixed, i);
-            if (i < n_forward) vlm_model_forward_piece(o.model, &o.cache, x, N_IDS, 0, i);
+            if (i < n_encode) vlm_model_encode_piece(o.model, &images, i);
+            if (i < n_forward) vlm_model_forward_piece(o.model, &o.cache.kv, x, &batch, i);
         }
         vlm_model_logits(o.model, logits, x + (size_t)(N_IDS - 1) * o.hidden, 1);
         same(alone, mixed, features_len(&o));
@@ -164,8 +169,9 @@ static void test_small_pieces(void **state)
         opened whole = open_model(folders[f], vlm_cpu_level_best(), 0, 0.0);
         opened parts = open_model(folders[f], vlm_cpu_level_best(), 0, 6e4);
         assert_true(vlm_model_n_rows_max(parts.model) < N_IDS);
-        assert_true(vlm_model_n_encode_pieces(parts.model) >
-                    vlm_model_n_encode_pieces(whole.model));
+        assert_true(vlm_model_n_encode_pieces(parts.model, 1) >
+                    vlm_model_n_encode_pieces(whole.model, 1));
+        assert_int_equal(vlm_model_n_encode_max(parts.model), 1);
         assert_true(vlm_model_n_rows(parts.model, 90) <= vlm_model_n_rows(parts.model, 0));
         assert_true(vlm_model_n_rows(parts.model, 90) >= 1);
         float *pixels = some_pixels(&whole);
@@ -183,6 +189,76 @@ static void test_small_pieces(void **state)
         free(got);
         close_model(&whole);
         close_model(&parts);
+    }
+}
+
+/* Pictures side by side: each gets the features that it gets alone. */
+static void test_images_side_by_side(void **state)
+{
+    (void)state;
+    enum { N = 3 };
+    for (size_t f = 0; f < N_FOLDERS; f++) {
+        opened o = open_model(folders[f], vlm_cpu_level_best(), 0, 0.0);
+        assert_true(vlm_model_n_encode_max(o.model) >= N);
+        const float *pixels[N];
+        float *together[N], *alone = floats(features_len(&o));
+        for (size_t i = 0; i < N; i++) {
+            float *p = some_pixels(&o);
+            for (size_t k = 0; k < vlm_model_n_pixels(o.model); k++) p[k] *= (float)i - 0.5f;
+            pixels[i] = p;
+            together[i] = floats(features_len(&o));
+        }
+        const vlm_encode_batch batch = {.pixels = pixels, .features = together, .n = N};
+        for (uint32_t i = 0; i < vlm_model_n_encode_pieces(o.model, N); i++)
+            vlm_model_encode_piece(o.model, &batch, i);
+        for (size_t i = 0; i < N; i++) {
+            vlm_model_encode(o.model, pixels[i], alone, NULL);
+            same(alone, together[i], features_len(&o));
+            free((float *)(uintptr_t)pixels[i]);
+            free(together[i]);
+        }
+        free(alone);
+        close_model(&o);
+    }
+}
+
+/* Sequences in one batch, some with tokens in the cache: each gets the rows that it gets alone. */
+static void test_sequences_in_one_batch(void **state)
+{
+    (void)state;
+    enum { N_PAST = 40, N_SEQS = 3, BLOCKS = 6 };
+    static const uint32_t n_past[N_SEQS] = {0, N_PAST, 7}, n_new[N_SEQS] = {20, 1, 9};
+    for (size_t f = 0; f < N_FOLDERS; f++) {
+        opened o = open_model(folders[f], vlm_cpu_level_best(), 0, 0.0);
+        uint32_t ids[N_IDS];
+        fill_ids(&o, ids);
+        float *x = floats((size_t)N_CTX * o.hidden), *alone = floats((size_t)N_CTX * o.hidden);
+        vlm_seq_rows seqs[N_SEQS];
+        uint32_t n_rows = 0;
+        for (uint32_t i = 0; i < N_SEQS; i++) {
+            /* Alone, over blocks of its own; the rows in its past first. */
+            vlm_seq_rows seq = {.n_rows = n_past[i], .blocks = o.cache.blocks + i * BLOCKS};
+            vlm_batch batch = {.seqs = &seq, .n_seqs = 1, .n_rows = n_past[i]};
+            vlm_model_embed_text(o.model, x, ids + i, n_past[i]);
+            if (n_past[i] > 0) vlm_model_forward(o.model, &o.cache.kv, x, &batch);
+            seq.n_past = n_past[i];
+            batch.n_rows = seq.n_rows = n_new[i];
+            float *rows = alone + (size_t)n_rows * o.hidden;
+            vlm_model_embed_text(o.model, rows, ids + i + n_past[i], n_new[i]);
+            vlm_model_forward(o.model, &o.cache.kv, rows, &batch);
+            seqs[i] = seq;
+            seqs[i].row = n_rows;
+            n_rows += n_new[i];
+        }
+        for (uint32_t i = 0; i < N_SEQS; i++)
+            vlm_model_embed_text(o.model, x + (size_t)seqs[i].row * o.hidden, ids + i + n_past[i],
+                                 n_new[i]);
+        const vlm_batch batch = {.seqs = seqs, .n_seqs = N_SEQS, .n_rows = n_rows};
+        vlm_model_forward(o.model, &o.cache.kv, x, &batch);
+        same(alone, x, n_rows * o.hidden);
+        free(x);
+        free(alone);
+        close_model(&o);
     }
 }
 
@@ -205,10 +281,9 @@ static void test_piece_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows_at_a_time),
-        cmocka_unit_test(test_pieces_in_turn),
-        cmocka_unit_test(test_small_pieces),
-        cmocka_unit_test(test_piece_rows),
+        cmocka_unit_test(test_rows_at_a_time),         cmocka_unit_test(test_pieces_in_turn),
+        cmocka_unit_test(test_small_pieces),           cmocka_unit_test(test_images_side_by_side),
+        cmocka_unit_test(test_sequences_in_one_batch), cmocka_unit_test(test_piece_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

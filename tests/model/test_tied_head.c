@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "model/model.h"
+#include "../model/one_sequence.h"
 
 #define FOLDER VLM_SOURCE_DIR "/tests/golden/llava-odd"
 
@@ -49,16 +50,16 @@ static vlm_status logits_of(const char *tie, bool head, float **logits, uint32_t
     const vlm_status status = vlm_model_open(folder, backend, &options, &model, err);
     if (status == VLM_OK) {
         const vlm_text_config *t = &vlm_model_config(model)->text;
-        vlm_llama_cache cache;
+        one_sequence cache;
         float *x = calloc((size_t)N_IDS * t->hidden_size, sizeof *x);
         *n = t->vocab_size;
         *logits = calloc(*n, sizeof **logits);
         assert_true(x != NULL && *logits != NULL);
-        assert_int_equal(vlm_model_cache_new(model, &cache, err), VLM_OK);
+        assert_int_equal(one_sequence_open(&cache, model, err), VLM_OK);
         vlm_model_embed_text(model, x, ids, N_IDS);
-        vlm_model_forward(model, &cache, x, N_IDS, 0);
+        one_sequence_forward(&cache, x, N_IDS, 0);
         vlm_model_logits(model, *logits, x + (size_t)(N_IDS - 1) * t->hidden_size, 1);
-        vlm_model_cache_free(model, &cache);
+        one_sequence_close(&cache);
         free(x);
     }
     vlm_model_close(model);

@@ -154,6 +154,14 @@ static void attn_case(const vlm_cpu_kernels *kernels, size_t n_rows, size_t n_ke
     const size_t stride = head_dim + 5, n = (n_rows - 1) * stride + head_dim;
     const size_t n_kv = (n_keys - 1) * stride + head_dim;
     check_input q = check_floats(n), k = check_floats(n_kv), v = check_floats(n_kv);
+    /* Keys from number `first` of the block on. */
+    const size_t first = (n_keys * 7 + head_dim) % (VLM_ATTN_KEYS_MAX - n_keys + 1);
+    vlm_attn_keys keys = {.stride = stride, .first = first, .n = n_keys};
+    for (size_t i = first; i < first + n_keys; i++) {
+        const size_t page = i / VLM_ATTN_PAGE, in_page = i % VLM_ATTN_PAGE;
+        keys.k[page] = (const float *)((uintptr_t)k.data + (i - first - in_page) * stride * 4);
+        keys.v[page] = (const float *)((uintptr_t)v.data + (i - first - in_page) * stride * 4);
+    }
     check_output a = check_output_new(n), b = check_output_new(n);
     check_output max_a = check_output_new(n_rows), max_b = check_output_new(n_rows);
     check_output sum_a = check_output_new(n_rows), sum_b = check_output_new(n_rows);
@@ -166,10 +174,10 @@ static void attn_case(const vlm_cpu_kernels *kernels, size_t n_rows, size_t n_ke
     for (int block = 0; block < 2; block++) {
         /* The second block has other scores, so that the first is scaled down or up. */
         const float scale = block == 0 ? 0.7f : 1.3f;
-        kernels->attn_block(a.data, stride, max_a.data, sum_a.data, q.data, stride, n_rows, k.data,
-                            v.data, stride, n_keys, head_dim, scale);
-        reference.attn_block(b.data, stride, max_b.data, sum_b.data, q.data, stride, n_rows, k.data,
-                             v.data, stride, n_keys, head_dim, scale);
+        kernels->attn_block(a.data, stride, max_a.data, sum_a.data, q.data, stride, n_rows, &keys,
+                            head_dim, scale);
+        reference.attn_block(b.data, stride, max_b.data, sum_b.data, q.data, stride, n_rows, &keys,
+                             head_dim, scale);
     }
     /* Scores are off by sum_tolerance, so e^score is by that factor; the sum of n_keys of them,
      * each at most 1, then the mean of values below 1. */

@@ -6,23 +6,25 @@
 #include <string.h>
 
 /* Work below which a range is not worth handing to another thread: some microseconds. */
-enum { GRAIN_PRODUCTS = 1 << 17 };
+enum { GRAIN_PRODUCTS = 1 << 17, GRAIN_ELEMS = 1 << 15 };
+enum { PAGES = VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE };
+_Static_assert((int)VLM_KV_BLOCK_TOKENS == (int)VLM_ATTN_PAGE, "a block of the cache is a page");
 
-typedef struct attn_job {
-    const vlm_cpu_kernels *kernels;
-    const vlm_attn_args *args;
-    bool causal;
-    /* Rows of a tile are tokens of one head, or heads of one token that share a kv head. */
-    bool tile_of_heads;
-    size_t tile_rows, n_tiles; /* tiles per head, or per kv head */
-} attn_job;
-
-/* Rows of a tile: addresses, and the position of row 0. */
+/* Rows of one head of one sequence, or heads of one token that share a kv head. */
 typedef struct attn_tile {
     float *out;
-    const float *q, *k, *v;
-    size_t row_stride, kv_stride, n_rows, pos;
+    const float *q;
+    size_t row_stride, n_rows, head_dim;
+    size_t pos;      /* of row 0 */
+    size_t pos_step; /* 1: rows are tokens; 0: heads of one token */
+    size_t n_keys;   /* 0: causal; else every row sees keys 0..n_keys-1 */
+    size_t window;
+    float scale;
 } attn_tile;
+
+/* Point keys at those of one block of VLM_ATTN_KEYS_MAX, for one kv head. */
+typedef void find_keys_fn(const void *ctx, size_t block, size_t first, size_t end,
+                          vlm_attn_keys *keys);
 
 static size_t size_min(size_t a, size_t b)
 {
@@ -30,116 +32,306 @@ static size_t size_min(size_t a, size_t b)
 }
 
 /* The keys first..end-1 that row r of the tile sees. */
-static void seen_keys(const attn_job *job, const attn_tile *tile, size_t r, size_t *first,
-                      size_t *end)
+static void seen_keys(const attn_tile *tile, size_t r, size_t *first, size_t *end)
 {
-    const vlm_attn_args *args = job->args;
     *first = 0;
-    *end = args->n_tokens;
-    if (!job->causal) return;
-    *end = tile->pos + (job->tile_of_heads ? 0 : r) + 1;
-    if (args->window != 0 && *end > args->window) *first = *end - args->window;
+    *end = tile->n_keys;
+    if (tile->n_keys != 0) return;
+    *end = tile->pos + r * tile->pos_step + 1;
+    if (tile->window != 0 && *end > tile->window) *first = *end - tile->window;
 }
 
-static void attn_tile_run(const attn_job *job, const attn_tile *tile)
+/* All rows over one block of keys: those that see the same ones go together. */
+static void attn_tile_block(const vlm_cpu_kernels *kernels, const attn_tile *tile, size_t block,
+                            vlm_attn_keys *keys, float *row_max, float *row_sum)
 {
-    const size_t head_dim = job->args->head_dim;
+    size_t n_same;
+    for (size_t r = 0; r < tile->n_rows; r += n_same) {
+        size_t key = 0, key_end = 0;
+        for (n_same = 0; r + n_same < tile->n_rows; n_same++) {
+            size_t from, to;
+            seen_keys(tile, r + n_same, &from, &to);
+            if (from < block) from = block;
+            to = size_min(to, block + VLM_ATTN_KEYS_MAX);
+            if (n_same > 0 && (from != key || to != key_end)) break;
+            key = from;
+            key_end = to;
+        }
+        if (key >= key_end) continue;
+        const size_t at = r * tile->row_stride;
+        keys->first = key - block;
+        keys->n = key_end - key;
+        kernels->attn_block(tile->out + at, tile->row_stride, row_max + r, row_sum + r,
+                            tile->q + at, tile->row_stride, n_same, keys, tile->head_dim,
+                            tile->scale);
+    }
+}
+
+static void attn_tile_run(const vlm_cpu_kernels *kernels, const attn_tile *tile,
+                          find_keys_fn *find_keys, const void *ctx)
+{
     float row_max[VLM_ATTN_ROWS_MAX], row_sum[VLM_ATTN_ROWS_MAX];
     for (size_t r = 0; r < tile->n_rows; r++) {
         row_max[r] = -INFINITY;
         row_sum[r] = 0.0f;
-        memset(tile->out + r * tile->row_stride, 0, head_dim * sizeof(float));
+        memset(tile->out + r * tile->row_stride, 0, tile->head_dim * sizeof(float));
     }
     size_t first, end, unused;
-    seen_keys(job, tile, 0, &first, &unused);
-    seen_keys(job, tile, tile->n_rows - 1, &unused, &end);
+    seen_keys(tile, 0, &first, &unused);
+    seen_keys(tile, tile->n_rows - 1, &unused, &end);
     for (size_t block = first / VLM_ATTN_KEYS_MAX * VLM_ATTN_KEYS_MAX; block < end;
          block += VLM_ATTN_KEYS_MAX) {
-        /* Rows that see the same keys of the block go together. */
-        size_t n_same;
-        for (size_t r = 0; r < tile->n_rows; r += n_same) {
-            size_t key = 0, key_end = 0;
-            for (n_same = 0; r + n_same < tile->n_rows; n_same++) {
-                size_t from, to;
-                seen_keys(job, tile, r + n_same, &from, &to);
-                if (from < block) from = block;
-                to = size_min(to, block + VLM_ATTN_KEYS_MAX);
-                if (n_same > 0 && (from != key || to != key_end)) break;
-                key = from;
-                key_end = to;
-            }
-            if (key >= key_end) continue;
-            const size_t at = r * tile->row_stride;
-            job->kernels->attn_block(tile->out + at, tile->row_stride, row_max + r, row_sum + r,
-                                     tile->q + at, tile->row_stride, n_same,
-                                     tile->k + key * tile->kv_stride,
-                                     tile->v + key * tile->kv_stride, tile->kv_stride,
-                                     key_end - key, head_dim, job->args->scale);
-        }
+        vlm_attn_keys keys = {0};
+        find_keys(ctx, block, first > block ? first : block,
+                  size_min(end, block + VLM_ATTN_KEYS_MAX), &keys);
+        attn_tile_block(kernels, tile, block, &keys, row_max, row_sum);
     }
     for (size_t r = 0; r < tile->n_rows; r++) {
         float *out = tile->out + r * tile->row_stride;
         const float inv = 1.0f / row_sum[r];
-        for (size_t i = 0; i < head_dim; i++) out[i] *= inv;
+        for (size_t i = 0; i < tile->head_dim; i++) out[i] *= inv;
     }
 }
 
-static void attn_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
+/* Where the keys and values of one head of one sequence are. */
+typedef struct paged_keys {
+    const vlm_cpu_kernels *kernels;
+    const vlm_kv_layer *kv;
+    const uint32_t *blocks;
+    size_t kv_head;
+    float *scratch;
+} paged_keys;
+
+static void find_paged(const void *ctx, size_t block, size_t first, size_t end, vlm_attn_keys *keys)
+{
+    const paged_keys *from = ctx;
+    const vlm_kv_layer *kv = from->kv;
+    const size_t page_len = (size_t)VLM_KV_BLOCK_TOKENS * kv->head_dim;
+    keys->stride = kv->head_dim;
+    for (size_t page = (first - block) / VLM_ATTN_PAGE;
+         page < PAGES && block + page * VLM_ATTN_PAGE < end; page++) {
+        const size_t id = from->blocks[block / VLM_ATTN_PAGE + page];
+        const size_t at = (id * kv->n_kv_heads + from->kv_head) * page_len;
+        if (kv->dtype == VLM_DTYPE_F32) {
+            keys->k[page] = (const float *)kv->k + at;
+            keys->v[page] = (const float *)kv->v + at;
+            continue;
+        }
+        /* Rows of the last page that hold no token yet are not made float: they may be anything. */
+        const size_t n = size_min(VLM_ATTN_PAGE, end - block - page * VLM_ATTN_PAGE);
+        float *k = from->scratch + page * page_len, *v = k + PAGES * page_len;
+        from->kernels->widen[kv->dtype](k, (const uint16_t *)kv->k + at, n * kv->head_dim);
+        from->kernels->widen[kv->dtype](v, (const uint16_t *)kv->v + at, n * kv->head_dim);
+        keys->k[page] = k;
+        keys->v[page] = v;
+    }
+}
+
+typedef struct paged_job {
+    const vlm_cpu_attn *cpu;
+    const vlm_attn_args *args;
+    size_t group; /* heads that share a kv head */
+} paged_job;
+
+/* A sequence of one new token takes its heads group by group, others one head at a time. */
+static bool has_tiles_of_heads(const paged_job *job, const vlm_seq_rows *seq)
+{
+    return seq->n_rows == 1 && job->group > 1;
+}
+
+static size_t tiles_per_head(const paged_job *job, const vlm_seq_rows *seq)
+{
+    const size_t n_rows = has_tiles_of_heads(job, seq) ? job->group : seq->n_rows;
+    return (n_rows + VLM_ATTN_ROWS_MAX - 1) / VLM_ATTN_ROWS_MAX;
+}
+
+static size_t n_tiles(const paged_job *job, const vlm_seq_rows *seq)
+{
+    const size_t n_heads =
+        has_tiles_of_heads(job, seq) ? job->args->kv->n_kv_heads : job->args->n_heads;
+    return n_heads * tiles_per_head(job, seq);
+}
+
+static void run_paged_tile(const paged_job *job, const vlm_seq_rows *seq, size_t item,
+                           uint32_t thread_idx)
+{
+    const vlm_attn_args *args = job->args;
+    const vlm_cpu_attn *cpu = job->cpu;
+    const size_t dim = args->kv->head_dim, per_head = tiles_per_head(job, seq);
+    const size_t first = item % per_head * VLM_ATTN_ROWS_MAX;
+    size_t head = item / per_head;
+    attn_tile tile = {.head_dim = dim, .window = args->window, .scale = args->scale};
+    size_t at = seq->row * args->n_heads * dim;
+    tile.pos = seq->n_past;
+    if (has_tiles_of_heads(job, seq)) {
+        head = head * job->group + first;
+        tile.row_stride = dim;
+        tile.n_rows = size_min(VLM_ATTN_ROWS_MAX, job->group - first);
+    } else {
+        tile.row_stride = args->n_heads * dim;
+        at += first * tile.row_stride;
+        tile.n_rows = size_min(VLM_ATTN_ROWS_MAX, seq->n_rows - first);
+        tile.pos += first;
+        tile.pos_step = 1;
+    }
+    tile.out = args->out + at + head * dim;
+    tile.q = args->q + at + head * dim;
+    const paged_keys keys = {.kernels = cpu->kernels,
+                             .kv = args->kv,
+                             .blocks = seq->blocks,
+                             .kv_head = head / job->group,
+                             .scratch = cpu->scratch + thread_idx * cpu->scratch_len};
+    attn_tile_run(cpu->kernels, &tile, find_paged, &keys);
+}
+
+static void paged_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
+{
+    const paged_job *job = ctx;
+    size_t before = 0;
+    for (uint32_t s = 0; s < job->args->n_seqs && before < end; s++) {
+        const vlm_seq_rows *seq = &job->args->seqs[s];
+        const size_t n = n_tiles(job, seq);
+        const size_t from = begin > before ? begin - before : 0;
+        for (size_t i = from; i < n && before + i < end; i++)
+            run_paged_tile(job, seq, i, thread_idx);
+        before += n;
+    }
+}
+
+void vlm_cpu_attn_paged(const vlm_cpu_attn *cpu, const vlm_attn_args *args)
+{
+    const vlm_kv_layer *kv = args->kv;
+    assert(kv->n_kv_heads > 0 && args->n_heads % kv->n_kv_heads == 0);
+    assert(kv->dtype == VLM_DTYPE_F32 || kv->dtype == VLM_DTYPE_F16);
+    assert(2 * VLM_ATTN_KEYS_MAX * (size_t)kv->head_dim <= cpu->scratch_len);
+    paged_job job = {.cpu = cpu, .args = args, .group = args->n_heads / kv->n_kv_heads};
+    size_t n_items = 0, n_products = 0;
+    for (uint32_t s = 0; s < args->n_seqs; s++) {
+        const vlm_seq_rows *seq = &args->seqs[s];
+        n_items += n_tiles(&job, seq);
+        n_products +=
+            (size_t)seq->n_rows * (seq->n_past + seq->n_rows) * args->n_heads * kv->head_dim;
+    }
+    if (n_items == 0) return;
+    const size_t grain = 1 + (size_t)GRAIN_PRODUCTS * n_items / (n_products + 1);
+    vlm_pool_run(cpu->pool, n_items, grain, paged_range, &job);
+}
+
+typedef struct write_job {
+    const vlm_cpu_attn *cpu;
+    const vlm_kv_layer *kv;
+    const vlm_seq_rows *seqs;
+    const float *k, *v;
+    uint32_t n_seqs;
+} write_job;
+
+/* One row's heads, of keys or of values, to their place: to is that of head 0. */
+static void write_row(const write_job *job, void *cache, size_t to, const float *from)
+{
+    const vlm_kv_layer *kv = job->kv;
+    const size_t dim = kv->head_dim, head_len = VLM_KV_BLOCK_TOKENS * dim;
+    for (size_t h = 0; h < kv->n_kv_heads; h++) {
+        if (kv->dtype == VLM_DTYPE_F32)
+            memcpy((float *)cache + to + h * head_len, from + h * dim, dim * sizeof *from);
+        else
+            job->cpu->kernels->narrow_f16((uint16_t *)cache + to + h * head_len, from + h * dim,
+                                          dim);
+    }
+}
+
+static void write_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
 {
     (void)thread_idx;
-    const attn_job *job = ctx;
-    const vlm_attn_args *args = job->args;
-    const size_t dim = args->head_dim, group = args->n_heads / args->n_kv_heads;
-    for (size_t item = begin; item < end; item++) {
-        const size_t row = item % job->n_tiles * job->tile_rows;
-        size_t head = item / job->n_tiles, at;
-        attn_tile tile = {.kv_stride = args->n_kv_heads * dim};
-        if (job->tile_of_heads) {
-            head = head * group + row;
-            at = head * dim;
-            tile.row_stride = dim;
-            tile.n_rows = size_min(job->tile_rows, group - row);
-            tile.pos = args->n_past;
-        } else {
-            tile.row_stride = args->n_heads * dim;
-            at = row * tile.row_stride + head * dim;
-            tile.n_rows = size_min(job->tile_rows, args->n_tokens - row);
-            tile.pos = args->n_past + row;
+    const write_job *job = ctx;
+    const vlm_kv_layer *kv = job->kv;
+    const size_t width = (size_t)kv->n_kv_heads * kv->head_dim;
+    for (uint32_t s = 0; s < job->n_seqs; s++) {
+        const vlm_seq_rows *seq = &job->seqs[s];
+        const size_t seq_end = size_min(end, (size_t)seq->row + seq->n_rows);
+        for (size_t row = begin > seq->row ? begin : seq->row; row < seq_end; row++) {
+            const size_t token = seq->n_past + row - seq->row;
+            const size_t block = seq->blocks[token / VLM_KV_BLOCK_TOKENS];
+            const size_t to =
+                block * VLM_KV_BLOCK_TOKENS * width + token % VLM_KV_BLOCK_TOKENS * kv->head_dim;
+            write_row(job, kv->k, to, job->k + row * width);
+            write_row(job, kv->v, to, job->v + row * width);
         }
-        tile.out = args->out + at;
-        tile.q = args->q + at;
-        tile.k = args->k_cache + head / group * dim;
-        tile.v = args->v_cache + head / group * dim;
-        attn_tile_run(job, &tile);
     }
 }
 
-static void attn_run(vlm_pool *pool, attn_job *job)
+void vlm_cpu_kv_write(const vlm_cpu_attn *cpu, const vlm_kv_layer *kv, const vlm_seq_rows *seqs,
+                      uint32_t n_seqs, const float *k, const float *v)
 {
-    const vlm_attn_args *args = job->args;
-    assert(args->n_kv_heads > 0 && args->n_heads % args->n_kv_heads == 0 && args->head_dim > 0);
-    if (args->n_tokens == 0) return;
-    const size_t group = args->n_heads / args->n_kv_heads;
-    job->tile_of_heads = job->causal && args->n_tokens == 1 && group > 1;
-    const size_t n_rows = job->tile_of_heads ? group : args->n_tokens;
-    job->tile_rows = size_min(n_rows, VLM_ATTN_ROWS_MAX);
-    job->n_tiles = (n_rows + job->tile_rows - 1) / job->tile_rows;
-    const size_t n_heads = job->tile_of_heads ? args->n_kv_heads : args->n_heads;
-    const size_t n_keys = (job->causal ? (size_t)args->n_past : 0) + args->n_tokens;
-    const size_t item_work = job->tile_rows * n_keys * args->head_dim;
-    size_t grain = 1;
-    while (grain * item_work < GRAIN_PRODUCTS) grain *= 2;
-    vlm_pool_run(pool, n_heads * job->n_tiles, grain, attn_range, job);
+    if (n_seqs == 0) return;
+    write_job job = {.cpu = cpu, .kv = kv, .seqs = seqs, .k = k, .v = v, .n_seqs = n_seqs};
+    const vlm_seq_rows *last = &seqs[n_seqs - 1];
+    const size_t grain = 1 + GRAIN_ELEMS / ((size_t)kv->n_kv_heads * kv->head_dim);
+    vlm_pool_run(cpu->pool, (size_t)last->row + last->n_rows, grain, write_range, &job);
 }
 
-void vlm_cpu_attn_causal(const vlm_cpu_kernels *kernels, vlm_pool *pool, const vlm_attn_args *args)
+typedef struct full_job {
+    const vlm_cpu_attn *cpu;
+    float *out;
+    const float *q, *k, *v;
+    size_t n_tokens, n_heads, head_dim, per_head;
+    float scale;
+} full_job;
+
+typedef struct dense_keys {
+    const float *k, *v; /* of key 0 */
+    size_t stride;
+} dense_keys;
+
+static void find_dense(const void *ctx, size_t block, size_t first, size_t end, vlm_attn_keys *keys)
 {
-    attn_job job = {.kernels = kernels, .args = args, .causal = true};
-    attn_run(pool, &job);
+    const dense_keys *from = ctx;
+    (void)first;
+    keys->stride = from->stride;
+    for (size_t page = 0; page < PAGES && block + page * VLM_ATTN_PAGE < end; page++) {
+        keys->k[page] = from->k + (block + page * VLM_ATTN_PAGE) * from->stride;
+        keys->v[page] = from->v + (block + page * VLM_ATTN_PAGE) * from->stride;
+    }
 }
 
-void vlm_cpu_attn_full(const vlm_cpu_kernels *kernels, vlm_pool *pool, const vlm_attn_args *args)
+static void full_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
 {
-    attn_job job = {.kernels = kernels, .args = args};
-    attn_run(pool, &job);
+    (void)thread_idx;
+    const full_job *job = ctx;
+    const size_t stride = job->n_heads * job->head_dim;
+    for (size_t item = begin; item < end; item++) {
+        const size_t first = item % job->per_head * VLM_ATTN_ROWS_MAX;
+        const size_t head = item / job->per_head % job->n_heads;
+        const size_t batch = item / job->per_head / job->n_heads * job->n_tokens * stride;
+        const size_t at = batch + first * stride + head * job->head_dim;
+        const attn_tile tile = {.out = job->out + at,
+                                .q = job->q + at,
+                                .row_stride = stride,
+                                .n_rows = size_min(VLM_ATTN_ROWS_MAX, job->n_tokens - first),
+                                .head_dim = job->head_dim,
+                                .n_keys = job->n_tokens,
+                                .scale = job->scale};
+        const size_t kv_at = batch + head * job->head_dim;
+        const dense_keys keys = {.k = job->k + kv_at, .v = job->v + kv_at, .stride = stride};
+        attn_tile_run(job->cpu->kernels, &tile, find_dense, &keys);
+    }
+}
+
+void vlm_cpu_attn_full(const vlm_cpu_attn *cpu, float *out, const float *q, const float *k,
+                       const float *v, uint32_t n_batch, uint32_t n_tokens, uint32_t n_heads,
+                       uint32_t head_dim, float scale)
+{
+    if (n_tokens == 0) return;
+    full_job job = {.cpu = cpu,
+                    .out = out,
+                    .q = q,
+                    .k = k,
+                    .v = v,
+                    .n_tokens = n_tokens,
+                    .n_heads = n_heads,
+                    .head_dim = head_dim,
+                    .per_head = (n_tokens + VLM_ATTN_ROWS_MAX - 1) / VLM_ATTN_ROWS_MAX,
+                    .scale = scale};
+    const size_t item_work = size_min(VLM_ATTN_ROWS_MAX, n_tokens) * n_tokens * head_dim;
+    vlm_pool_run(cpu->pool, n_batch * n_heads * job.per_head, 1 + GRAIN_PRODUCTS / (item_work + 1),
+                 full_range, &job);
 }

@@ -1,5 +1,5 @@
 /* attn.h - attention of the CPU backend over the kernel attn_block: which rows see which keys, in
- * what blocks, on which thread.
+ * what blocks, on which thread; and the paged key/value cache that it reads.
  * Keys are taken in blocks of VLM_ATTN_KEYS_MAX by absolute position, so a row's order of additions
  * depends on its position alone.
  * Not: the arithmetic (kernels.h).  Threads: as the pool. */
@@ -10,10 +10,21 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/kernels.h"
 
-/* What vlm_backend_ops.attn_causal promises. */
-void vlm_cpu_attn_causal(const vlm_cpu_kernels *kernels, vlm_pool *pool, const vlm_attn_args *args);
+enum { VLM_ATTN_SCRATCH_LEN = 2 * VLM_ATTN_KEYS_MAX * 512 }; /* floats: a head is at most 512 */
 
-/* Each of n_tokens rows sees all n_tokens keys; n_past and window are not looked at. */
-void vlm_cpu_attn_full(const vlm_cpu_kernels *kernels, vlm_pool *pool, const vlm_attn_args *args);
+typedef struct vlm_cpu_attn {
+    const vlm_cpu_kernels *kernels;
+    vlm_pool *pool;
+    float *scratch; /* scratch_len floats for each thread, at least VLM_ATTN_SCRATCH_LEN */
+    size_t scratch_len;
+} vlm_cpu_attn;
+
+/* What vlm_backend_ops.kv_write, attn_paged and attn_full promise. */
+void vlm_cpu_kv_write(const vlm_cpu_attn *cpu, const vlm_kv_layer *kv, const vlm_seq_rows *seqs,
+                      uint32_t n_seqs, const float *k, const float *v);
+void vlm_cpu_attn_paged(const vlm_cpu_attn *cpu, const vlm_attn_args *args);
+void vlm_cpu_attn_full(const vlm_cpu_attn *cpu, float *out, const float *q, const float *k,
+                       const float *v, uint32_t n_batch, uint32_t n_tokens, uint32_t n_heads,
+                       uint32_t head_dim, float scale);
 
 #endif

@@ -7,24 +7,27 @@ typedef float score_row[VLM_ATTN_KEYS_MAX];
 
 /* p[r][j] = scale * q_r k_j for n_rows rows (a constant, at most VLM_TILE_ROWS). */
 VLM_INLINE void score_rows(const size_t n_rows, score_row *p, const float *q, size_t q_stride,
-                           const float *k, size_t kv_stride, size_t n_keys, size_t head_dim,
-                           float scale)
+                           const vlm_attn_keys *keys, size_t head_dim, float scale)
 {
-    for (size_t j = 0; j < n_keys; j += VLM_TILE_OUTS) {
+    const size_t stride = keys->stride;
+    for (size_t j = 0, n; j < keys->n; j += n) {
         __m256 s[VLM_TILE_ROWS][VLM_TILE_OUTS];
         for (size_t r = 0; r < n_rows; r++) {
             for (size_t i = 0; i < VLM_TILE_OUTS; i++) s[r][i] = _mm256_setzero_ps();
         }
-        const float *from = k + j * kv_stride;
-        switch (n_keys - j) {
-        case 1: vlm_dot_tile(n_rows, 1, s, q, q_stride, from, kv_stride, head_dim); break;
-        case 2: vlm_dot_tile(n_rows, 2, s, q, q_stride, from, kv_stride, head_dim); break;
-        case 3: vlm_dot_tile(n_rows, 3, s, q, q_stride, from, kv_stride, head_dim); break;
-        default:
-            vlm_dot_tile(n_rows, VLM_TILE_OUTS, s, q, q_stride, from, kv_stride, head_dim);
-            break;
+        const size_t at = (keys->first + j) % VLM_ATTN_PAGE;
+        const float *from = keys->k[(keys->first + j) / VLM_ATTN_PAGE] + at * stride;
+        n = keys->n - j < VLM_ATTN_PAGE - at ? keys->n - j : VLM_ATTN_PAGE - at;
+        if (n > VLM_TILE_OUTS) n = VLM_TILE_OUTS;
+        switch (n) {
+        case 1: vlm_dot_tile(n_rows, 1, s, q, q_stride, from, stride, head_dim); break;
+        case 2: vlm_dot_tile(n_rows, 2, s, q, q_stride, from, stride, head_dim); break;
+        case 3: vlm_dot_tile(n_rows, 3, s, q, q_stride, from, stride, head_dim); break;
+        default: vlm_dot_tile(n_rows, VLM_TILE_OUTS, s, q, q_stride, from, stride, head_dim); break;
         }
-        /* Past the last key this writes zeros, which nobody reads: the row is long enough. */
+        /* Past the last key of the group this writes zeros, which the next group overwrites or
+         * nobody reads; the row is long enough, since groups but the first page's begin at keys
+         * divisible by 4. */
         for (size_t r = 0; r < n_rows; r++) {
             const __m128 sum = vlm_sum_lanes_x4(s[r][0], s[r][1], s[r][2], s[r][3]);
             _mm_storeu_ps(&p[r][j], _mm_mul_ps(sum, _mm_set1_ps(scale)));
@@ -71,35 +74,41 @@ static float softmax_row(float *p, size_t n_keys, float *row_max, float *row_sum
     return keep;
 }
 
-/* acc_r[i] = acc_r[i] * keep_r + sum over j of p_r[j] v_j[i], for n_rows rows and n_vecs vectors
- * of 8 (constants); p rows are VLM_ATTN_KEYS_MAX apart.  The last vector holds n_last elements. */
+/* acc_r[i] = acc_r[i] * keep_r + sum over j of p_r[j] v_j[i], i from column `at` on, for n_rows
+ * rows and n_vecs vectors of 8 (constants); p rows are VLM_ATTN_KEYS_MAX apart.  The last vector
+ * holds n_last elements. */
 VLM_INLINE void value_tile(const size_t n_rows, const size_t n_vecs, float *acc, size_t acc_stride,
-                           const float *keep, const float *p, const float *v, size_t kv_stride,
-                           size_t n_keys, size_t n_last)
+                           const float *keep, const float *p, const vlm_attn_keys *keys, size_t at,
+                           size_t n_last)
 {
     enum { VECS_MAX = 12 };
     __m256 s[VECS_MAX];
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t i = 0; i < n_vecs; i++) {
             const __m256 before =
-                vlm_load_first(acc + r * acc_stride + 8 * i, i + 1 == n_vecs ? n_last : 8);
+                vlm_load_first(acc + r * acc_stride + at + 8 * i, i + 1 == n_vecs ? n_last : 8);
             s[r * n_vecs + i] = _mm256_mul_ps(before, _mm256_set1_ps(keep[r]));
         }
     }
-    for (size_t j = 0; j < n_keys; j++, v += kv_stride) {
-        __m256 value[VECS_MAX];
-        for (size_t i = 0; i < n_vecs; i++) {
-            value[i] = vlm_load_first(v + 8 * i, i + 1 == n_vecs ? n_last : 8);
-        }
-        for (size_t r = 0; r < n_rows; r++) {
-            const __m256 weight = _mm256_broadcast_ss(&p[r * VLM_ATTN_KEYS_MAX + j]);
+    for (size_t j = 0; j < keys->n;) {
+        const size_t in_page = (keys->first + j) % VLM_ATTN_PAGE;
+        const float *v = keys->v[(keys->first + j) / VLM_ATTN_PAGE] + in_page * keys->stride + at;
+        size_t end = j + VLM_ATTN_PAGE - in_page;
+        if (end > keys->n) end = keys->n;
+        for (; j < end; j++, v += keys->stride) {
+            __m256 value[VECS_MAX];
             for (size_t i = 0; i < n_vecs; i++)
-                s[r * n_vecs + i] = _mm256_fmadd_ps(weight, value[i], s[r * n_vecs + i]);
+                value[i] = vlm_load_first(v + 8 * i, i + 1 == n_vecs ? n_last : 8);
+            for (size_t r = 0; r < n_rows; r++) {
+                const __m256 weight = _mm256_broadcast_ss(&p[r * VLM_ATTN_KEYS_MAX + j]);
+                for (size_t i = 0; i < n_vecs; i++)
+                    s[r * n_vecs + i] = _mm256_fmadd_ps(weight, value[i], s[r * n_vecs + i]);
+            }
         }
     }
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t i = 0; i < n_vecs; i++) {
-            vlm_store_first(acc + r * acc_stride + 8 * i, s[r * n_vecs + i],
+            vlm_store_first(acc + r * acc_stride + at + 8 * i, s[r * n_vecs + i],
                             i + 1 == n_vecs ? n_last : 8);
         }
     }
@@ -107,42 +116,31 @@ VLM_INLINE void value_tile(const size_t n_rows, const size_t n_vecs, float *acc,
 
 /* value_tile over the whole head, n_vecs vectors at a time, then one by one. */
 VLM_INLINE void value_rows(const size_t n_rows, const size_t n_vecs, float *acc, size_t acc_stride,
-                           const float *keep, const float *p, const float *v, size_t kv_stride,
-                           size_t n_keys, size_t head_dim)
+                           const float *keep, const float *p, const vlm_attn_keys *keys,
+                           size_t head_dim)
 {
     size_t i = 0;
     for (; i + 8 * n_vecs <= head_dim; i += 8 * n_vecs)
-        value_tile(n_rows, n_vecs, acc + i, acc_stride, keep, p, v + i, kv_stride, n_keys, 8);
-    for (; i + 8 <= head_dim; i += 8)
-        value_tile(n_rows, 1, acc + i, acc_stride, keep, p, v + i, kv_stride, n_keys, 8);
-    if (i < head_dim) {
-        value_tile(n_rows, 1, acc + i, acc_stride, keep, p, v + i, kv_stride, n_keys, head_dim - i);
-    }
+        value_tile(n_rows, n_vecs, acc, acc_stride, keep, p, keys, i, 8);
+    for (; i + 8 <= head_dim; i += 8) value_tile(n_rows, 1, acc, acc_stride, keep, p, keys, i, 8);
+    if (i < head_dim) value_tile(n_rows, 1, acc, acc_stride, keep, p, keys, i, head_dim - i);
 }
 
 static void attn_block_avx2(float *acc, size_t acc_stride, float *row_max, float *row_sum,
-                            const float *q, size_t q_stride, size_t n_rows, const float *k,
-                            const float *v, size_t kv_stride, size_t n_keys, size_t head_dim,
-                            float scale)
+                            const float *q, size_t q_stride, size_t n_rows,
+                            const vlm_attn_keys *keys, size_t head_dim, float scale)
 {
     score_row p[VLM_ATTN_ROWS_MAX];
     float keep[VLM_ATTN_ROWS_MAX];
     size_t r = 0;
-    for (; r + VLM_TILE_ROWS <= n_rows; r += VLM_TILE_ROWS) {
-        score_rows(VLM_TILE_ROWS, p + r, q + r * q_stride, q_stride, k, kv_stride, n_keys, head_dim,
-                   scale);
-    }
+    for (; r + VLM_TILE_ROWS <= n_rows; r += VLM_TILE_ROWS)
+        score_rows(VLM_TILE_ROWS, p + r, q + r * q_stride, q_stride, keys, head_dim, scale);
+    for (; r < n_rows; r++) score_rows(1, p + r, q + r * q_stride, q_stride, keys, head_dim, scale);
+    for (r = 0; r < n_rows; r++) keep[r] = softmax_row(p[r], keys->n, &row_max[r], &row_sum[r]);
+    for (r = 0; r + 6 <= n_rows; r += 6)
+        value_rows(6, 2, acc + r * acc_stride, acc_stride, keep + r, p[r], keys, head_dim);
     for (; r < n_rows; r++)
-        score_rows(1, p + r, q + r * q_stride, q_stride, k, kv_stride, n_keys, head_dim, scale);
-    for (r = 0; r < n_rows; r++) keep[r] = softmax_row(p[r], n_keys, &row_max[r], &row_sum[r]);
-    for (r = 0; r + 6 <= n_rows; r += 6) {
-        value_rows(6, 2, acc + r * acc_stride, acc_stride, keep + r, p[r], v, kv_stride, n_keys,
-                   head_dim);
-    }
-    for (; r < n_rows; r++) {
-        value_rows(1, 8, acc + r * acc_stride, acc_stride, keep + r, p[r], v, kv_stride, n_keys,
-                   head_dim);
-    }
+        value_rows(1, 8, acc + r * acc_stride, acc_stride, keep + r, p[r], keys, head_dim);
 }
 
 void vlm_cpu_fill_attn_avx2(vlm_cpu_kernels *kernels)

@@ -239,30 +239,35 @@ static void cpu_rope(vlm_backend *b, float *x, uint32_t n, uint32_t n_heads, uin
                  &job);
 }
 
-static void cpu_attn_causal(vlm_backend *b, const vlm_attn_args *args)
+/* Operations on attention share the threads' scratch with linear. */
+static vlm_cpu_attn attn_of(vlm_backend *b)
 {
-    vlm_cpu_attn_causal(&cpu_of(b)->kernels, cpu_of(b)->pool, args);
+    const cpu_backend *cpu = cpu_of(b);
+    return (vlm_cpu_attn){.kernels = &cpu->kernels,
+                          .pool = cpu->pool,
+                          .scratch = cpu->scratch,
+                          .scratch_len = VLM_LINEAR_SCRATCH_LEN};
+}
+
+static void cpu_kv_write(vlm_backend *b, const vlm_kv_layer *kv, const vlm_seq_rows *seqs,
+                         uint32_t n_seqs, const float *k, const float *v)
+{
+    const vlm_cpu_attn attn = attn_of(b);
+    vlm_cpu_kv_write(&attn, kv, seqs, n_seqs, k, v);
+}
+
+static void cpu_attn_paged(vlm_backend *b, const vlm_attn_args *args)
+{
+    const vlm_cpu_attn attn = attn_of(b);
+    vlm_cpu_attn_paged(&attn, args);
 }
 
 static void cpu_attn_full(vlm_backend *b, float *out, const float *q, const float *k,
                           const float *v, uint32_t n_batch, uint32_t n_tokens, uint32_t n_heads,
                           uint32_t head_dim, float scale)
 {
-    const size_t block_len = (size_t)n_tokens * n_heads * head_dim;
-    for (size_t i = 0; i < n_batch; i++) {
-        const vlm_attn_args args = {
-            .q = q + i * block_len,
-            .k_cache = k + i * block_len,
-            .v_cache = v + i * block_len,
-            .out = out + i * block_len,
-            .n_tokens = n_tokens,
-            .n_heads = n_heads,
-            .n_kv_heads = n_heads,
-            .head_dim = head_dim,
-            .scale = scale,
-        };
-        vlm_cpu_attn_full(&cpu_of(b)->kernels, cpu_of(b)->pool, &args);
-    }
+    const vlm_cpu_attn attn = attn_of(b);
+    vlm_cpu_attn_full(&attn, out, q, k, v, n_batch, n_tokens, n_heads, head_dim, scale);
 }
 
 typedef struct elems_job {
@@ -369,7 +374,8 @@ static const vlm_backend_ops cpu_ops = {
     .rms_norm = cpu_rms_norm,
     .layer_norm = cpu_layer_norm,
     .rope = cpu_rope,
-    .attn_causal = cpu_attn_causal,
+    .kv_write = cpu_kv_write,
+    .attn_paged = cpu_attn_paged,
     .attn_full = cpu_attn_full,
     .act = cpu_act,
     .act_mul = cpu_act_mul,

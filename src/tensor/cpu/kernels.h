@@ -34,6 +34,7 @@ enum {
     /* Most query rows and keys of one call of attn_block. */
     VLM_ATTN_ROWS_MAX = 36,
     VLM_ATTN_KEYS_MAX = 64,
+    VLM_ATTN_PAGE = 16, /* keys that follow each other in memory */
 };
 
 /* dst[i] = src[i] as float, exact.  src aligned to its element. */
@@ -48,22 +49,32 @@ typedef void vlm_linear_kernel(float *y, size_t y_stride, const float *x, size_t
                                size_t n_out, size_t n_k, const float *bias, bool add,
                                float *scratch);
 
-/* Softmax attention of n_rows query rows over the next n_keys keys, all of which every row sees.
+/* dst[i] = src[i] rounded to nearest even.  dst aligned to its element. */
+typedef void vlm_narrow_kernel(void *dst, const float *src, size_t n);
+
+/* The keys or values key_first..key_first+n_keys-1 of a block of VLM_ATTN_KEYS_MAX: number i is at
+ * pages[i / VLM_ATTN_PAGE] + i % VLM_ATTN_PAGE * stride.  Pages that hold none are not read. */
+typedef struct vlm_attn_keys {
+    const float *k[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE], *v[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE];
+    size_t stride, first, n;
+} vlm_attn_keys;
+
+/* Softmax attention of n_rows query rows over the next keys->n keys, all of which every row sees.
  * row_max, row_sum [n_rows] and acc [n_rows, head_dim] are carried from block to block; they start
  * at -infinity, 0 and 0, and acc / row_sum is the result after the last block.
  *   s = scale * q k^T;  m' = max(m, s);  c = exp(m - m');  p = exp(s - m')
  *   row_sum = row_sum * c + sum p;  acc = acc * c + p v
- * q rows are q_stride floats apart, acc's acc_stride, k's and v's kv_stride.  n_rows <=
- * VLM_ATTN_ROWS_MAX, 1 <= n_keys <= VLM_ATTN_KEYS_MAX.
- * Order: q k and sum p by lanes (from the block's first key); p v in a row. */
+ * q rows are q_stride floats apart, acc's acc_stride.  n_rows <= VLM_ATTN_ROWS_MAX,
+ * 1 <= keys->n, keys->first + keys->n <= VLM_ATTN_KEYS_MAX.
+ * Order: q k and sum p by lanes (from keys->first); p v in a row. */
 typedef void vlm_attn_block_kernel(float *acc, size_t acc_stride, float *row_max, float *row_sum,
-                                   const float *q, size_t q_stride, size_t n_rows, const float *k,
-                                   const float *v, size_t kv_stride, size_t n_keys, size_t head_dim,
-                                   float scale);
+                                   const float *q, size_t q_stride, size_t n_rows,
+                                   const vlm_attn_keys *keys, size_t head_dim, float scale);
 
 typedef struct vlm_cpu_kernels {
     vlm_widen_kernel *widen[VLM_N_DTYPES];
     vlm_linear_kernel *linear[VLM_N_DTYPES];
+    vlm_narrow_kernel *narrow_f16;
     vlm_attn_block_kernel *attn_block;
 
     /* Sum of x[i]^2 by lanes. */
@@ -92,6 +103,7 @@ void vlm_cpu_kernels_fill_avx2(vlm_cpu_kernels *kernels);
 
 /* Parts of the reference level, for its fill function. */
 vlm_widen_kernel vlm_cpu_widen_f32, vlm_cpu_widen_f16, vlm_cpu_widen_bf16;
+vlm_narrow_kernel vlm_cpu_narrow_f16;
 extern vlm_linear_kernel *const vlm_cpu_linear_reference[VLM_N_DTYPES];
 vlm_attn_block_kernel vlm_cpu_attn_block_reference;
 

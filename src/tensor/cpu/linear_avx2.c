@@ -178,8 +178,20 @@ KERNELS_OF(f32, VLM_DTYPE_F32)
 KERNELS_OF(f16, VLM_DTYPE_F16)
 KERNELS_OF(bf16, VLM_DTYPE_BF16)
 
+static void narrow_f16_avx2(void *dst, const float *src, size_t n)
+{
+    uint16_t *to = dst;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)(to + i), half);
+    }
+    if (i < n) vlm_cpu_narrow_f16(to + i, src + i, n - i);
+}
+
 void vlm_cpu_fill_linear_avx2(vlm_cpu_kernels *kernels)
 {
+    kernels->narrow_f16 = narrow_f16_avx2;
     kernels->widen[VLM_DTYPE_F32] = widen_f32_avx2;
     kernels->widen[VLM_DTYPE_F16] = widen_f16_avx2;
     kernels->widen[VLM_DTYPE_BF16] = widen_bf16_avx2;

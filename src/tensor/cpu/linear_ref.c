@@ -52,6 +52,12 @@ void vlm_cpu_widen_f16(float *dst, const void *src, size_t n)
     for (size_t i = 0; i < n; i++) dst[i] = vlm_f16_to_f32(from[i]);
 }
 
+void vlm_cpu_narrow_f16(void *dst, const float *src, size_t n)
+{
+    uint16_t *to = dst;
+    for (size_t i = 0; i < n; i++) to[i] = vlm_f32_to_f16(src[i]);
+}
+
 void vlm_cpu_widen_bf16(float *dst, const void *src, size_t n)
 {
     const uint16_t *from = src;
