@@ -17,7 +17,9 @@ set(CMAKE_C_FLAGS_DEBUG "-O1 -g")
 
 add_library(vlm_flags INTERFACE)
 target_include_directories(vlm_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_definitions(vlm_flags INTERFACE _GNU_SOURCE VLM_VERSION="${PROJECT_VERSION}")
+# VLM_DEBUG: checks that cost time, and the guard of base/noalloc.h; with a sanitizer only.
+target_compile_definitions(vlm_flags INTERFACE _GNU_SOURCE VLM_VERSION="${PROJECT_VERSION}"
+    $<$<AND:$<CONFIG:Debug>,$<BOOL:${VLM_SANITIZE}>>:VLM_DEBUG>)
 target_compile_options(vlm_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wdouble-promotion
     -Wstrict-prototypes -Wmissing-prototypes -Werror -fno-math-errno -ffp-contract=off

@@ -1,13 +1,18 @@
-/* local.c - the engine of a model on this machine: one sequence at a time, first come first served.
- * A step is a few pieces of the model, so that a cancelled request stops soon. */
+/* local.c - the engine of a model on this machine: opened, driven step by step, asked about itself.
+ */
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/noalloc.h"
 #include "engine/local.h"
+#include "engine/memory.h"
 
-enum { WAITING_DEFAULT = 256, STEP_US_DEFAULT = 50000 };
-#define PIXELS_MAX_DEFAULT ((size_t)2 << 30)
+enum {
+    RUNNING_DEFAULT = 64,
+    WAITING_DEFAULT = 256,
+    STEP_US_DEFAULT = 50000,
+};
 
 static vlm_local *self(vlm_engine *e)
 {
@@ -19,75 +24,113 @@ static const vlm_local *self_const(const vlm_engine *e)
     return (const vlm_local *)e;
 }
 
-static void queue_add(vlm_local_queue *q, vlm_local_job *j)
+/* Say that requests have ended that never began. */
+static void tell_dropped(vlm_local *l)
 {
-    j->next = NULL;
-    if (q->last == NULL)
-        q->first = j;
-    else
-        q->last->next = j;
-    q->last = j;
-    q->n++;
-}
-
-/* The job with this id is taken out; NULL when there is none. */
-static vlm_local_job *queue_remove(vlm_local_queue *q, uint64_t id)
-{
-    vlm_local_job *before = NULL;
-    for (vlm_local_job *j = q->first; j != NULL; before = j, j = j->next) {
-        if (j->id != id) continue;
-        if (before == NULL)
-            q->first = j->next;
-        else
-            before->next = j->next;
-        if (q->last == j) q->last = before;
-        q->n--;
-        return j;
+    while (l->dropped.first != NULL && l->n_events < VLM_LOCAL_EVENTS_MAX) {
+        vlm_local_job *j = l->dropped.first;
+        vlm_event *event = vlm_local_add_event(l, VLM_EVENT_DONE, j, 0);
+        event->finish = VLM_FINISH_CANCELLED;
+        event->last = true;
+        event->usage = vlm_local_prompt_usage(l, j);
+        event->timings.queue_s = vlm_clock_seconds(j->submitted_ns, l->now_ns);
+        vlm_local_list_remove(&l->dropped, j);
+        vlm_local_job_free(&l->base, (vlm_job *)j);
     }
-    return NULL;
 }
 
-static vlm_local_job *queue_take(vlm_local_queue *q)
+static double above_zero(double x)
 {
-    return q->first == NULL ? NULL : queue_remove(q, q->first->id);
+    return x > 0.0 ? x : 0.0;
 }
 
-static void queue_free(vlm_local_queue *q, vlm_engine *e)
+static void tell_cancelled(vlm_local *l, vlm_local_job *j)
 {
-    for (vlm_local_job *j; (j = queue_take(q)) != NULL;) vlm_local_job_free(e, (vlm_job *)j);
-}
-
-/* Say that a request has ended that never began. */
-static void tell_dropped(vlm_local *l, vlm_local_job *j)
-{
-    vlm_event *event = vlm_local_add_event(l, VLM_EVENT_DONE, j->id);
+    uint32_t choice = 0;
+    while (j->seqs[choice].state == VLM_SEQ_ENDED) choice++;
+    vlm_event *event = vlm_local_add_event(l, VLM_EVENT_DONE, j, choice);
+    const uint64_t first_ns = j->first_ns != 0 ? j->first_ns : l->now_ns;
     event->finish = VLM_FINISH_CANCELLED;
     event->last = true;
     event->usage = vlm_local_prompt_usage(l, j);
-    event->timings.queue_s = vlm_clock_seconds(j->submitted_ns, vlm_clock_ns());
-    vlm_local_job_free(&l->base, (vlm_job *)j);
+    event->usage.n_completion = j->seqs[choice].n_answer;
+    event->timings = (vlm_timings){
+        .queue_s = vlm_clock_seconds(j->submitted_ns, j->started_ns),
+        .image_s = j->image_s,
+        .prefill_s = above_zero(vlm_clock_seconds(j->started_ns, first_ns) - j->image_s),
+        .decode_s = vlm_clock_seconds(first_ns, l->now_ns),
+    };
+    vlm_local_end_job(l, j);
+}
+
+static void end_cancelled(vlm_local *l)
+{
+    vlm_local_job *next;
+    for (vlm_local_job *j = l->running.first; j != NULL && l->n_cancelled > 0; j = next) {
+        next = j->next;
+        if (!j->cancelled || l->n_events == VLM_LOCAL_EVENTS_MAX) continue;
+        l->n_cancelled--;
+        tell_cancelled(l, j);
+    }
+}
+
+static void start_phase(vlm_local *l, vlm_local_phase phase)
+{
+    l->phase = phase;
+    if (phase == VLM_LOCAL_ENCODE) l->encode_since_ns = l->now_ns;
+}
+
+/* Something that takes a moment; false when there is nothing to do. */
+static bool work(vlm_local *l)
+{
+    switch (l->phase) {
+    case VLM_LOCAL_PLAN:
+#ifdef VLM_DEBUG
+        vlm_local_check(l);
+#endif
+        vlm_local_plan(l);
+        if (l->batch.n_seqs > 0) {
+            vlm_local_batch_start(l);
+            start_phase(l, VLM_LOCAL_FORWARD);
+            return true;
+        }
+        if (l->encode.n == 0) return false;
+        start_phase(l, VLM_LOCAL_ENCODE);
+        return true;
+    case VLM_LOCAL_FORWARD:
+        if (vlm_local_batch_piece(l)) start_phase(l, VLM_LOCAL_DRAW);
+        return true;
+    case VLM_LOCAL_DRAW:
+        if (!vlm_local_draw(l)) return true;
+        vlm_local_batch_end(l);
+        start_phase(l, l->encode.n > 0 ? VLM_LOCAL_ENCODE : VLM_LOCAL_PLAN);
+        return true;
+    case VLM_LOCAL_ENCODE:
+        if (l->encode.n > 0) vlm_local_encode_piece(l);
+        /* Their turn is as long as the last batch's. */
+        if (l->encode.n == 0 || l->now_ns - l->encode_since_ns >= l->forward_ns)
+            start_phase(l, VLM_LOCAL_PLAN);
+        return true;
+    }
+    return false;
 }
 
 static bool local_step(vlm_engine *e)
 {
     vlm_local *l = self(e);
     if (l->next_event < l->n_events) return true;
+    vlm_noalloc_begin();
     l->next_event = l->n_events = 0;
     vlm_buf_clear(&l->text);
-
-    vlm_local_job *j = queue_take(&l->dropped);
-    if (j != NULL) {
-        tell_dropped(l, j);
-        return true;
-    }
-    if (l->run.job != NULL) {
-        vlm_local_run_step(l);
-        return true;
-    }
-    j = queue_take(&l->waiting);
-    if (j == NULL) return false;
-    vlm_local_run_start(l, j);
-    return true;
+    vlm_buf_clear(&l->token_bytes);
+    l->now_ns = vlm_clock_ns();
+    const uint64_t start = l->now_ns;
+    tell_dropped(l);
+    end_cancelled(l);
+    bool busy = true;
+    while (busy && l->n_events == 0 && l->now_ns - start < l->step_ns) busy = work(l);
+    vlm_noalloc_end();
+    return busy || l->n_events > 0;
 }
 
 static bool local_next_event(vlm_engine *e, vlm_event *out)
@@ -98,24 +141,57 @@ static bool local_next_event(vlm_engine *e, vlm_event *out)
     return true;
 }
 
+static vlm_local_job *find_running(vlm_local *l, uint64_t id)
+{
+    vlm_local_job *j = l->running.first;
+    while (j != NULL && j->id != id) j = j->next;
+    return j;
+}
+
 static void local_cancel(vlm_engine *e, uint64_t id)
 {
     vlm_local *l = self(e);
-    if (l->run.job != NULL && l->run.job->id == id) l->run.job->cancelled = true;
-    vlm_local_job *j = queue_remove(&l->waiting, id);
-    if (j != NULL) queue_add(&l->dropped, j);
+    vlm_local_job *j = find_running(l, id);
+    if (j != NULL) {
+        if (!j->cancelled) l->n_cancelled++;
+        j->cancelled = true;
+        return;
+    }
+    for (vlm_fair_item *item = NULL; (item = vlm_fair_each(l->fair, item)) != NULL;) {
+        j = (vlm_local_job *)item;
+        if (j->id != id) continue;
+        vlm_local_encode_forget(l, j);
+        vlm_fair_remove(l->fair, &j->fair);
+        vlm_local_list_add(&l->dropped, j);
+        return;
+    }
+}
+
+/* A request whose reader is slow keeps its place in the cache, but no features that others wait
+ * for. */
+static void local_pause(vlm_engine *e, uint64_t id, bool paused)
+{
+    vlm_local *l = self(e);
+    vlm_local_job *j = find_running(l, id);
+    if (j == NULL) {
+        for (vlm_fair_item *item = NULL; (item = vlm_fair_each(l->fair, item)) != NULL;)
+            if (((vlm_local_job *)item)->id == id) j = (vlm_local_job *)item;
+    }
+    if (j == NULL) return;
+    j->paused = paused;
+    if (paused && j->running) vlm_local_pictures_release(l, j, true);
 }
 
 static vlm_status local_submit(vlm_engine *e, vlm_job *job, uint64_t *id, vlm_error *err)
 {
     vlm_local *l = self(e);
     vlm_local_job *j = (vlm_local_job *)job;
-    if (l->waiting.n >= l->waiting_max)
-        return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "%u requests are waiting already",
-                        l->waiting.n);
+    const uint32_t n_waiting = vlm_fair_n_waiting(l->fair);
+    const vlm_bytes tenant = {.ptr = j->tenant, .len = j->tenant_len};
+    if (n_waiting >= l->waiting_max || !vlm_fair_add(l->fair, &j->fair, tenant))
+        return vlm_fail(err, VLM_RESOURCE_EXHAUSTED, "%u requests are waiting already", n_waiting);
     *id = j->id = ++l->last_request_id;
     j->submitted_ns = vlm_clock_ns();
-    queue_add(&l->waiting, j);
     return VLM_OK;
 }
 
@@ -128,9 +204,10 @@ static uint64_t local_wake_ns(const vlm_engine *e)
 static void local_stats(const vlm_engine *e, vlm_engine_stats *out)
 {
     const vlm_local *l = self_const(e);
-    *out = (vlm_engine_stats){.n_running = l->run.job != NULL, .n_waiting = l->waiting.n};
-    if (l->run.job != NULL)
-        out->kv_usage = (double)(l->run.n_filled + l->run.n_answered) / vlm_model_n_ctx(l->model);
+    *out = l->stats;
+    out->n_running = l->running.n;
+    out->n_waiting = vlm_fair_n_waiting(l->fair);
+    out->kv_usage = (double)vlm_slots_n_held(l->blocks) / vlm_slots_n(l->blocks);
 }
 
 static vlm_status local_tokenize(vlm_engine *e, vlm_bytes text, bool add_special, bool plain,
@@ -155,22 +232,29 @@ static vlm_status local_detokenize(vlm_engine *e, const uint32_t *ids, size_t n,
     return vlm_tokenizer_decode(self(e)->prepare.tokenizer, ids, n, !keep_special, out, err);
 }
 
-/* A chunk counts as far as its pieces have come. */
+/* The oldest request; a chunk in hand counts as far as its pieces have come. */
 static void local_progress(const vlm_engine *e, vlm_engine_progress *out)
 {
     const vlm_local *l = self_const(e);
-    const vlm_local_run *r = &l->run;
+    const vlm_local_batch *b = &l->batch;
+    const vlm_local_job *j = l->running.first;
     *out = (vlm_engine_progress){0};
-    if (r->job == NULL) return;
+    if (j == NULL) return;
+    const vlm_seq *seq = &j->seqs[0];
+    const uint32_t n_prompt = (uint32_t)j->prompt.ids.len;
+    uint32_t n_done = seq->n_computed;
+    for (uint32_t i = 0; i < b->n_seqs && l->phase == VLM_LOCAL_FORWARD; i++)
+        if (b->seqs[i] == seq)
+            n_done += (uint32_t)((uint64_t)b->rows[i].n_rows * b->piece /
+                                 vlm_model_n_forward_pieces(l->model));
     *out = (vlm_engine_progress){
-        .n_images_done = r->n_encoded,
-        .n_images = r->job->prompt.n_images,
-        .n_prompt_done = r->n_filled,
-        .n_prompt = (uint32_t)r->job->prompt.ids.len,
+        .n_images = j->prompt.n_images,
+        .n_prompt_done = n_done < n_prompt ? n_done : n_prompt,
+        .n_prompt = n_prompt,
     };
-    if (r->phase == VLM_LOCAL_PREFILL)
-        out->n_prompt_done +=
-            (uint32_t)((uint64_t)r->n_chunk * r->piece / vlm_model_n_forward_pieces(l->model));
+    for (uint32_t i = 0; i < j->prompt.n_images; i++)
+        out->n_images_done += j->image_slots[i] != VLM_SLOT_NONE ||
+                              seq->n_computed >= j->image_starts[i] + j->n_image_rows;
 }
 
 static void local_info(const vlm_engine *e, vlm_engine_info *out)
@@ -188,6 +272,9 @@ static void local_info(const vlm_engine *e, vlm_engine_info *out)
         .n_vocab = c->text.vocab_size,
         .n_threads = l->n_threads,
         .weight_bytes = vlm_model_weight_bytes(l->model),
+        .n_kv_tokens = l->n_kv_tokens,
+        .kv_bytes = l->kv_bytes,
+        .encoder_cache_bytes = vlm_slots_n(l->encoded) * l->features_len * sizeof(float),
         .sampling_default = vlm_sampling_default,
     };
     vlm_sampling *s = &out->sampling_default;
@@ -200,26 +287,52 @@ static void local_info(const vlm_engine *e, vlm_engine_info *out)
     if (g->has_repetition_penalty) s->repetition_penalty = g->repetition_penalty;
 }
 
+static void free_list(vlm_local *l, vlm_local_list *list)
+{
+    while (list->first != NULL) {
+        vlm_local_job *j = list->first;
+        vlm_local_list_remove(list, j);
+        vlm_local_job_free(&l->base, (vlm_job *)j);
+    }
+}
+
+static void free_requests(vlm_local *l)
+{
+    vlm_local_encode_abort(l);
+    free_list(l, &l->running);
+    free_list(l, &l->dropped);
+    free_list(l, &l->dead);
+    for (vlm_fair_item *item; l->fair != NULL && (item = vlm_fair_each(l->fair, NULL)) != NULL;) {
+        vlm_fair_remove(l->fair, item);
+        vlm_local_job_free(&l->base, (vlm_job *)item);
+    }
+}
+
 static void local_close(vlm_engine *e)
 {
     if (e == NULL) return;
     vlm_local *l = self(e);
-    vlm_local_run_end(l);
-    queue_free(&l->waiting, e);
-    queue_free(&l->dropped, e);
+    free_requests(l);
+    vlm_fair_free(l->fair);
+    vlm_slots_free(l->blocks);
+    vlm_slots_free(l->encoded);
     vlm_sampler_free(l->sampler);
+    vlm_detok_free(l->token_detok);
     free(l->logits);
-    free(l->raw_logits);
-    free(l->prompt_logits);
+    free(l->logits_rows);
+    free(l->batch.rows);
+    free(l->batch.seqs);
+    free(l->batch.ids);
     vlm_buf_fini(&l->text);
-    vlm_buf_fini(&l->logprobs.bytes);
+    vlm_buf_fini(&l->piece);
+    vlm_buf_fini(&l->token_bytes);
     vlm_prepare_close(&l->prepare);
     if (l->backend != NULL) {
         l->backend->ops->free(l->backend, l->x);
+        l->backend->ops->free(l->backend, l->last_rows);
         l->backend->ops->free(l->backend, l->logits_device);
         l->backend->ops->free(l->backend, l->features);
         vlm_kv_pool_fini(&l->kv);
-        free(l->blocks);
         vlm_model_close(l->model);
         l->backend->ops->close(l->backend);
     }
@@ -234,8 +347,7 @@ static const vlm_engine_ops local_ops = {
     .cancel = local_cancel,
     .step = local_step,
     .wake_ns = local_wake_ns,
-    /* No pause: what one sequence can leave unread is bounded by the context. */
-    .pause = NULL,
+    .pause = local_pause,
     .progress = local_progress,
     .next_event = local_next_event,
     .info = local_info,
@@ -256,31 +368,70 @@ static vlm_status device_floats(vlm_local *l, size_t n_rows, size_t n_cols, floa
     return VLM_OK;
 }
 
+/* The caches, as large as the memory plan says. */
+static vlm_status open_caches(vlm_local *l, const vlm_engine_options *o, vlm_error *err)
+{
+    vlm_memory_plan plan;
+    VLM_TRY(vlm_memory_plan_of(l->model, o, l->running_max, &plan, err));
+    l->pixels_max = plan.pixels_max;
+    l->n_kv_tokens = plan.n_blocks * VLM_KV_BLOCK_TOKENS;
+    l->kv_bytes = plan.n_blocks * plan.block_bytes;
+    l->features_len = plan.picture_bytes / sizeof(float);
+    VLM_TRY(vlm_model_kv_new(l->model, plan.n_blocks, o->kv_dtype, &l->kv, err));
+    VLM_TRY(vlm_slots_new(plan.n_blocks, &l->blocks, err));
+    VLM_TRY(vlm_slots_new(plan.n_pictures, &l->encoded, err));
+    return device_floats(l, plan.n_pictures, l->features_len, &l->features, err);
+}
+
+/* What a step needs, so that it takes no memory itself. */
+static vlm_status open_working_memory(vlm_local *l, vlm_error *err)
+{
+    const vlm_text_config *text = &vlm_model_config(l->model)->text;
+    const size_t n_logits = (size_t)VLM_LOCAL_LOGIT_ROWS * text->vocab_size;
+    vlm_local_batch *b = &l->batch;
+    VLM_TRY(device_floats(l, l->n_rows_max, text->hidden_size, &l->x, err));
+    VLM_TRY(device_floats(l, VLM_LOCAL_LOGIT_ROWS, text->hidden_size, &l->last_rows, err));
+    VLM_TRY(device_floats(l, n_logits, 1, &l->logits_device, err));
+    VLM_TRY(vlm_sampler_new(text->vocab_size, &l->sampler, err));
+    l->logits = vlm_calloc(text->vocab_size, sizeof *l->logits);
+    l->logits_rows = vlm_calloc(n_logits, sizeof *l->logits_rows);
+    b->rows = vlm_calloc(l->n_rows_max, sizeof *b->rows);
+    b->seqs = vlm_calloc(l->n_rows_max, sizeof *b->seqs);
+    b->ids = vlm_calloc(l->n_rows_max, sizeof *b->ids);
+    if (l->logits == NULL || l->logits_rows == NULL || b->rows == NULL || b->seqs == NULL ||
+        b->ids == NULL)
+        return vlm_fail_memory(err, "engine");
+    /* What one token can say: its own text and what was held back before it. */
+    const size_t piece_max = 4 * vlm_tokenizer_longest(l->prepare.tokenizer) + 4096;
+    vlm_buf_init(&l->piece, piece_max);
+    vlm_buf_init(&l->text, VLM_LOCAL_TEXT_LEN_MAX + 2 * piece_max);
+    vlm_buf_init(&l->token_bytes, VLM_LOCAL_TEXT_LEN_MAX + 32 * piece_max);
+    VLM_TRY(vlm_buf_reserve(&l->piece, l->piece.len_max, err));
+    VLM_TRY(vlm_buf_reserve(&l->text, l->text.len_max, err));
+    VLM_TRY(vlm_buf_reserve(&l->token_bytes, l->token_bytes.len_max, err));
+    VLM_TRY(vlm_detok_new(l->prepare.tokenizer, &l->token_detok, err));
+    return vlm_detok_reserve(l->token_detok, 1, err);
+}
+
 static vlm_status open_parts(vlm_local *l, vlm_folder *folder, const vlm_engine_options *o,
                              vlm_error *err)
 {
     const vlm_model_options model_options = {.dtype = o->dtype, .n_ctx = o->n_ctx};
+    const uint32_t waiting_max = o->waiting_max == 0 ? WAITING_DEFAULT : o->waiting_max;
+    l->waiting_max = waiting_max;
+    l->running_max = o->running_max == 0 ? RUNNING_DEFAULT : o->running_max;
+    /* Other tenants' requests need not wait until one of the tenant's who came first is over. */
+    l->tenant_running_max = l->running_max - l->running_max / 8;
+    if (l->tenant_running_max == l->running_max && l->running_max > 1) l->tenant_running_max--;
+    l->chunk_max = o->chunk_max;
+    l->no_prefix_cache = o->no_prefix_cache;
+    VLM_TRY(vlm_fair_new(l->running_max + waiting_max, &l->fair, err));
     VLM_TRY(vlm_backend_cpu_open(l->n_threads, l->cpu_level, &l->backend, err));
     VLM_TRY(vlm_model_open(folder, l->backend, &model_options, &l->model, err));
     VLM_TRY(vlm_prepare_open(&l->prepare, folder, l->model, err));
-    const uint32_t n_blocks = vlm_model_n_ctx(l->model) / VLM_KV_BLOCK_TOKENS + 1;
-    l->blocks = vlm_calloc(n_blocks, sizeof *l->blocks);
-    if (l->blocks == NULL) return vlm_fail_memory(err, "engine");
-    for (uint32_t i = 0; i < n_blocks; i++) l->blocks[i] = i;
-    VLM_TRY(vlm_model_kv_new(l->model, n_blocks, VLM_DTYPE_F32, &l->kv, err));
-
-    const vlm_text_config *text = &vlm_model_config(l->model)->text;
-    const size_t n_image_rows = (size_t)VLM_REQUEST_IMAGES_MAX * vlm_model_n_image_tokens(l->model);
-    VLM_TRY(vlm_sampler_new(text->vocab_size, &l->sampler, err));
-    VLM_TRY(device_floats(l, vlm_model_n_rows_max(l->model), text->hidden_size, &l->x, err));
-    VLM_TRY(device_floats(l, n_image_rows, text->hidden_size, &l->features, err));
-    VLM_TRY(device_floats(l, 1, text->vocab_size, &l->logits_device, err));
-    l->logits = vlm_calloc(text->vocab_size, sizeof *l->logits);
-    l->raw_logits = vlm_calloc(text->vocab_size, sizeof *l->raw_logits);
-    l->prompt_logits = vlm_calloc(text->vocab_size, sizeof *l->prompt_logits);
-    if (l->logits == NULL || l->raw_logits == NULL || l->prompt_logits == NULL)
-        return vlm_fail_memory(err, "engine");
-    return VLM_OK;
+    l->n_rows_max = vlm_model_n_rows_max(l->model);
+    VLM_TRY(open_caches(l, o, err));
+    return open_working_memory(l, err);
 }
 
 vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options, vlm_engine **out,
@@ -297,11 +448,7 @@ vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options
     l->cpu_level = options->cpu_level_given ? options->cpu_level : best;
     l->n_threads = options->n_threads == 0 ? vlm_cpu_count() : options->n_threads;
     if (l->n_threads > 256) l->n_threads = 256;
-    l->waiting_max = options->waiting_max == 0 ? WAITING_DEFAULT : options->waiting_max;
     l->step_ns = (uint64_t)(options->step_us == 0 ? STEP_US_DEFAULT : options->step_us) * 1000;
-    l->pixels_max = options->pixels_max == 0 ? PIXELS_MAX_DEFAULT : options->pixels_max;
-    vlm_buf_init(&l->logprobs.bytes, VLM_LOCAL_TEXT_LEN_MAX);
-    vlm_buf_init(&l->text, VLM_LOCAL_TEXT_LEN_MAX);
     const vlm_status status = open_parts(l, folder, options, err);
     if (status != VLM_OK) {
         local_close(&l->base);

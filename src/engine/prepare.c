@@ -77,7 +77,7 @@ void vlm_prepare_close(vlm_prepare *p)
 void vlm_prompt_fini(vlm_prompt *prompt)
 {
     vlm_ids_fini(&prompt->ids);
-    free(prompt->pixels);
+    if (prompt->pictures != NULL) vlm_pictures_unref(prompt->pictures); else free(prompt->pixels);
     *prompt = (vlm_prompt){0};
 }
 
@@ -252,6 +252,7 @@ vlm_status vlm_prepare_run(const vlm_prepare *p, const vlm_request *request, vlm
     vlm_ids_fini(&ids);
     out->n_images = (uint32_t)n_images;
     if (status == VLM_OK) status = preprocess(p, images, (uint32_t)n_images, out, err);
+    if (status == VLM_OK && n_images > 0) out->pictures = vlm_pictures_shim(p->model, out->pixels, (uint32_t)n_images);
     if (status != VLM_OK) vlm_prompt_fini(out);
     return status;
 }

@@ -7,6 +7,7 @@
 #define VLM_ENGINE_PREPARE_H
 
 #include "engine/engine.h"
+#include "engine/pictures.h"
 #include "model/model.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -31,7 +32,7 @@ VLM_MUST_USE vlm_status vlm_prepare_load_chat(vlm_folder *folder, const vlm_toke
 
 typedef struct vlm_prompt {
     vlm_ids ids;   /* image placeholders expanded */
-    float *pixels; /* [n_images, vlm_model_n_pixels] */
+    float *pixels; vlm_pictures *pictures;
     uint32_t n_images;
 } vlm_prompt;
 

@@ -16,9 +16,8 @@ typedef struct candidate {
 
 struct vlm_sampler {
     uint32_t n_vocab;
-    vlm_sampling params;
-    uint32_t *n_in_answer; /* [n_vocab] */
-    bool *in_prompt;       /* [n_vocab] */
+    uint32_t *n_in_answer; /* [n_vocab], all 0 between calls */
+    bool *in_prompt;       /* [n_vocab], all false between calls */
     candidate *heap;       /* [n_vocab] */
     candidate *kept;       /* [n_vocab] */
 };
@@ -82,16 +81,6 @@ void vlm_sampler_free(vlm_sampler *s)
     free(s);
 }
 
-void vlm_sampler_start(vlm_sampler *s, const vlm_sampling *params, const uint32_t *prompt_ids,
-                       size_t n_prompt_ids)
-{
-    s->params = *params;
-    memset(s->n_in_answer, 0, s->n_vocab * sizeof *s->n_in_answer);
-    memset(s->in_prompt, 0, s->n_vocab * sizeof *s->in_prompt);
-    for (size_t i = 0; i < n_prompt_ids; i++)
-        if (prompt_ids[i] < s->n_vocab) s->in_prompt[prompt_ids[i]] = true;
-}
-
 void vlm_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]};
@@ -119,9 +108,9 @@ static double uniform(const vlm_sampling *params, uint64_t position)
     return (double)bits * 0x1p-53;
 }
 
-static void apply_penalties(const vlm_sampler *s, float *logits)
+static void apply_penalties(vlm_sampler *s, const vlm_sampling *p, const vlm_token_history *h,
+                            float *logits)
 {
-    const vlm_sampling *p = &s->params;
     for (uint32_t i = 0; i < s->n_vocab; i++)
         if (isnan(logits[i])) logits[i] = -INFINITY;
     for (uint32_t i = 0; i < p->n_logit_bias; i++)
@@ -129,6 +118,9 @@ static void apply_penalties(const vlm_sampler *s, float *logits)
     if (p->repetition_penalty == 1.0f && p->frequency_penalty == 0.0f &&
         p->presence_penalty == 0.0f)
         return;
+    for (size_t i = 0; i < h->n_prompt; i++)
+        if (h->prompt[i] < s->n_vocab) s->in_prompt[h->prompt[i]] = true;
+    for (size_t i = 0; i < h->n_answer; i++) s->n_in_answer[h->answer[i]]++;
     for (uint32_t i = 0; i < s->n_vocab; i++) {
         const uint32_t n = s->n_in_answer[i];
         if (n > 0 || s->in_prompt[i])
@@ -136,6 +128,9 @@ static void apply_penalties(const vlm_sampler *s, float *logits)
                                          : logits[i] * p->repetition_penalty;
         if (n > 0) logits[i] -= p->presence_penalty + (float)n * p->frequency_penalty;
     }
+    for (size_t i = 0; i < h->n_prompt; i++)
+        if (h->prompt[i] < s->n_vocab) s->in_prompt[h->prompt[i]] = false;
+    for (size_t i = 0; i < h->n_answer; i++) s->n_in_answer[h->answer[i]] = 0;
 }
 
 static uint32_t largest(const float *logits, uint32_t n)
@@ -175,9 +170,8 @@ static candidate pop(candidate *heap, uint32_t *n)
 }
 
 /* The candidates in descending order as far as top_k and top_p ask; returns how many. */
-static uint32_t keep_best(vlm_sampler *s, uint32_t n, double sum)
+static uint32_t keep_best(vlm_sampler *s, const vlm_sampling *p, uint32_t n, double sum)
 {
-    const vlm_sampling *p = &s->params;
     for (uint32_t i = n / 2; i-- > 0;) sift_down(s->heap, n, i);
     const uint32_t k = p->top_k > 0 && p->top_k < n ? p->top_k : n;
     uint32_t n_kept = 0;
@@ -195,10 +189,10 @@ static uint32_t keep_best(vlm_sampler *s, uint32_t n, double sum)
     return n_kept;
 }
 
-uint32_t vlm_sampler_next(vlm_sampler *s, float *logits, uint64_t position)
+uint32_t vlm_sampler_next(vlm_sampler *s, const vlm_sampling *p, const vlm_token_history *history,
+                          float *logits, uint64_t position)
 {
-    const vlm_sampling *p = &s->params;
-    apply_penalties(s, logits);
+    apply_penalties(s, p, history, logits);
     const uint32_t best = largest(logits, s->n_vocab);
     uint32_t chosen = best;
     if (p->temperature > 0.0f && isfinite(logits[best])) {
@@ -214,7 +208,7 @@ uint32_t vlm_sampler_next(vlm_sampler *s, float *logits, uint64_t position)
         }
         const candidate *from = s->heap;
         if ((p->top_k > 0 && p->top_k < n) || p->top_p < 1.0f) {
-            n = keep_best(s, n, sum);
+            n = keep_best(s, p, n, sum);
             from = s->kept;
             sum = 0.0;
             for (uint32_t i = 0; i < n; i++) sum += (double)from[i].p;
@@ -229,6 +223,5 @@ uint32_t vlm_sampler_next(vlm_sampler *s, float *logits, uint64_t position)
             }
         }
     }
-    s->n_in_answer[chosen]++;
     return chosen;
 }

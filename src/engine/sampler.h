@@ -42,17 +42,23 @@ VLM_MUST_USE vlm_status vlm_sampling_check(const vlm_sampling *s, uint32_t n_voc
 
 typedef struct vlm_sampler vlm_sampler;
 
-/* Working memory for one sequence over n_vocab ids.  RESOURCE_EXHAUSTED. */
+/* Working memory over n_vocab ids, for one sequence after the other.  RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_sampler_new(uint32_t n_vocab, vlm_sampler **out, vlm_error *err);
 void vlm_sampler_free(vlm_sampler *s);
 
-/* Start a new answer: forget all ids, then count the prompt's (ids >= n_vocab are skipped). */
-void vlm_sampler_start(vlm_sampler *s, const vlm_sampling *params, const uint32_t *prompt_ids,
-                       size_t n_prompt_ids);
+/* The ids before the one to be drawn. */
+typedef struct vlm_token_history {
+    const uint32_t *prompt; /* [n_prompt]; ids >= n_vocab are skipped */
+    size_t n_prompt;
+    const uint32_t *answer; /* [n_answer], each < n_vocab */
+    size_t n_answer;
+} vlm_token_history;
 
 /* The token after position `position` (the index in the sequence that it will have).  logits
- * [n_vocab] are changed in place: bias, penalties.  A NaN counts as minus infinity. */
-uint32_t vlm_sampler_next(vlm_sampler *s, float *logits, uint64_t position);
+ * [n_vocab] are changed in place: bias, penalties.  A NaN counts as minus infinity.  Nothing is
+ * remembered from one call to the next. */
+uint32_t vlm_sampler_next(vlm_sampler *s, const vlm_sampling *params,
+                          const vlm_token_history *history, float *logits, uint64_t position);
 
 /* Four uniform 32-bit numbers of a counter and a key (Philox 4x32-10; Salmon et al., "Parallel
  * random numbers: as easy as 1, 2, 3", 2011). */

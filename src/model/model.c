@@ -175,6 +175,11 @@ size_t vlm_model_weight_bytes(const vlm_model *m)
     return vlm_weights_mapped_bytes(m->weights) + vlm_weights_converted_bytes(m->weights);
 }
 
+size_t vlm_model_mapped_bytes(const vlm_model *m)
+{
+    return vlm_weights_mapped_bytes(m->weights);
+}
+
 size_t vlm_model_working_bytes(const vlm_model *m)
 {
     const size_t n_rope = (size_t)m->llama.n_positions * m->llama.head_dim;

@@ -11,6 +11,7 @@ void vlm_decoder_state_init(vlm_decoder_state *state, const vlm_decoder *decoder
     *state = (vlm_decoder_state){.decoder = decoder};
     for (size_t i = 0; i < VLM_DECODE_STEPS_MAX; i++) {
         vlm_buf_init(&state->steps[i].held, SIZE_MAX / 4);
+        vlm_buf_init(&state->steps[i].spare, SIZE_MAX / 4);
         vlm_buf_init(&state->work[i], SIZE_MAX / 4);
     }
     vlm_decoder_state_reset(state);
@@ -20,10 +21,24 @@ void vlm_decoder_state_fini(vlm_decoder_state *state)
 {
     for (size_t i = 0; i < VLM_DECODE_STEPS_MAX; i++) {
         vlm_buf_fini(&state->steps[i].held);
+        vlm_buf_fini(&state->steps[i].spare);
         vlm_buf_fini(&state->work[i]);
     }
     vlm_regex_scratch_free(state->regex);
     *state = (vlm_decoder_state){0};
+}
+
+vlm_status vlm_decoder_state_reserve(vlm_decoder_state *state, size_t n_bytes, vlm_error *err)
+{
+    for (size_t i = 0; i < state->decoder->n; i++) {
+        VLM_TRY(vlm_buf_reserve(&state->steps[i].held, n_bytes, err));
+        VLM_TRY(vlm_buf_reserve(&state->work[i], n_bytes, err));
+        if (state->decoder->steps[i].collects)
+            VLM_TRY(vlm_buf_reserve(&state->steps[i].spare, n_bytes, err));
+        if (state->decoder->steps[i].regex != NULL && state->regex == NULL)
+            VLM_TRY(vlm_regex_scratch_new(&state->regex, err));
+    }
+    return VLM_OK;
 }
 
 void vlm_decoder_state_reset(vlm_decoder_state *state)
@@ -32,6 +47,7 @@ void vlm_decoder_state_reset(vlm_decoder_state *state)
     for (size_t i = 0; i < state->decoder->n; i++) {
         vlm_decode_step_state *s = &state->steps[i];
         vlm_buf_clear(&s->held);
+        vlm_buf_clear(&s->spare);
         s->n_tokens = s->n_held = 0;
         s->n_start = state->decoder->steps[i].n_start;
         s->has_held = s->has_put = false;
@@ -324,13 +340,16 @@ vlm_status vlm_decoder_push(vlm_decoder_state *state, vlm_bytes token, vlm_buf *
     return feed(state, 0, token, true, out, err);
 }
 
-/* A collecting step gets its one token: what it held, in a buffer of its own. */
+/* A collecting step gets its one token: what it held, while it holds something else. */
 static vlm_status run_collected(vlm_decoder_state *state, size_t i, vlm_buf *out, vlm_error *err)
 {
-    vlm_buf whole = state->steps[i].held;
-    vlm_buf_init(&state->steps[i].held, SIZE_MAX / 4);
+    vlm_decode_step_state *s = &state->steps[i];
+    vlm_buf whole = s->held;
+    s->held = s->spare;
+    vlm_buf_init(&s->spare, SIZE_MAX / 4);
     const vlm_status status = run_step(state, i, vlm_buf_bytes(&whole), true, out, err);
-    vlm_buf_fini(&whole);
+    vlm_buf_clear(&whole);
+    s->spare = whole;
     return status;
 }
 
@@ -359,6 +378,7 @@ static vlm_status token_step(vlm_decoder_state *state, size_t i, vlm_bytes *text
     const vlm_decode_step *step = &state->decoder->steps[i];
     vlm_buf *to = &state->work[i];
     vlm_status status = VLM_OK;
+    vlm_buf_clear(to);
     switch (step->kind) {
     case VLM_DECODE_REPLACE:
     case VLM_DECODE_METASPACE:
@@ -384,17 +404,14 @@ static vlm_status token_step(vlm_decoder_state *state, size_t i, vlm_bytes *text
     return status;
 }
 
-vlm_status vlm_decoder_token_bytes(const vlm_decoder *decoder, vlm_bytes token, vlm_buf *out,
+vlm_status vlm_decoder_token_bytes(vlm_decoder_state *state, vlm_bytes token, vlm_buf *out,
                                    vlm_error *err)
 {
-    vlm_decoder_state state;
-    vlm_decoder_state_init(&state, decoder);
+    const vlm_decoder *decoder = state->decoder;
     vlm_bytes text = token;
     vlm_status status = VLM_OK;
     bool is_byte = false;
     for (size_t i = 0; i < decoder->n && status == VLM_OK && !is_byte; i++)
-        status = token_step(&state, i, &text, &is_byte, err);
-    if (status == VLM_OK) status = vlm_buf_append(out, text.ptr, text.len, err);
-    vlm_decoder_state_fini(&state);
-    return status;
+        status = token_step(state, i, &text, &is_byte, err);
+    return status == VLM_OK ? vlm_buf_append(out, text.ptr, text.len, err) : status;
 }

@@ -55,6 +55,7 @@ VLM_MUST_USE vlm_status vlm_decoder_add(vlm_decoder *decoder, vlm_decode_kind ki
 
 typedef struct vlm_decode_step_state {
     vlm_buf held;    /* bytes or a token not yet passed on */
+    vlm_buf spare;   /* to hold while what was held is passed on */
     size_t n_tokens; /* that arrived */
     size_t n_start;  /* STRIP: still to take away */
     size_t n_held;   /* STRIP: characters held back in case the text ends there */
@@ -72,13 +73,16 @@ typedef struct vlm_decoder_state {
 void vlm_decoder_state_init(vlm_decoder_state *state, const vlm_decoder *decoder);
 void vlm_decoder_state_fini(vlm_decoder_state *state);
 void vlm_decoder_state_reset(vlm_decoder_state *state);
+/* Room for n_bytes in each step. */
+VLM_MUST_USE vlm_status vlm_decoder_state_reserve(vlm_decoder_state *state, size_t n_bytes,
+                                                  vlm_error *err);
 VLM_MUST_USE vlm_status vlm_decoder_push(vlm_decoder_state *state, vlm_bytes token, vlm_buf *out,
                                          vlm_error *err);
 VLM_MUST_USE vlm_status vlm_decoder_flush(vlm_decoder_state *state, vlm_buf *out, vlm_error *err);
 
 /* Append the bytes of one token as it is anywhere but at an end of a text; not always whole code
- * points. */
-VLM_MUST_USE vlm_status vlm_decoder_token_bytes(const vlm_decoder *decoder, vlm_bytes token,
+ * points.  state: newly begun; only its memory is used. */
+VLM_MUST_USE vlm_status vlm_decoder_token_bytes(vlm_decoder_state *state, vlm_bytes token,
                                                 vlm_buf *out, vlm_error *err);
 
 #endif

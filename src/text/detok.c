@@ -38,7 +38,35 @@ vlm_status vlm_tokenizer_token_bytes(const vlm_tokenizer *tok, uint32_t id, vlm_
                                      vlm_error *err)
 {
     if (id >= tok->n_tokens || tok->tokens[id].text.ptr == NULL) return VLM_OK;
-    return vlm_decoder_token_bytes(&tok->decoder, tok->tokens[id].text, out, err);
+    vlm_decoder_state state;
+    vlm_decoder_state_init(&state, &tok->decoder);
+    const vlm_status status = vlm_decoder_token_bytes(&state, tok->tokens[id].text, out, err);
+    vlm_decoder_state_fini(&state);
+    return status;
+}
+
+vlm_status vlm_detok_token_bytes(vlm_detok *detok, uint32_t id, vlm_buf *out, vlm_error *err)
+{
+    const vlm_tokenizer *tok = detok->tok;
+    if (id >= tok->n_tokens || tok->tokens[id].text.ptr == NULL) return VLM_OK;
+    vlm_decoder_state_reset(&detok->state);
+    return vlm_decoder_token_bytes(&detok->state, tok->tokens[id].text, out, err);
+}
+
+size_t vlm_tokenizer_longest(const vlm_tokenizer *tok)
+{
+    size_t longest = 0;
+    for (uint32_t i = 0; i < tok->n_tokens; i++)
+        if (tok->tokens[i].text.ptr != NULL && tok->tokens[i].text.len > longest)
+            longest = tok->tokens[i].text.len;
+    return longest;
+}
+
+/* Each step may hold a token and what it was made of, and a byte for each token of a run. */
+vlm_status vlm_detok_reserve(vlm_detok *detok, uint32_t n_tokens, vlm_error *err)
+{
+    return vlm_decoder_state_reserve(&detok->state,
+                                     4 * vlm_tokenizer_longest(detok->tok) + n_tokens + 64, err);
 }
 
 vlm_status vlm_detok_new(const vlm_tokenizer *tok, vlm_detok **out, vlm_error *err)

@@ -97,6 +97,9 @@ void vlm_tokenizer_special_at(const vlm_tokenizer *tok, size_t idx, vlm_bytes *n
 /* "BPE (byte-level)", "BPE (SentencePiece, byte fallback)", ... for people. */
 const char *vlm_tokenizer_kind(const vlm_tokenizer *tok);
 
+/* Bytes of the longest token as the vocabulary writes it. */
+size_t vlm_tokenizer_longest(const vlm_tokenizer *tok);
+
 /* Incremental decoding.  What push and flush append is together what vlm_tokenizer_decode gives for
  * all ids with skip_special; never half a code point; text comes as soon as it is certain. */
 typedef struct vlm_detok vlm_detok;
@@ -105,6 +108,11 @@ VLM_MUST_USE vlm_status vlm_detok_new(const vlm_tokenizer *tok, vlm_detok **out,
 VLM_MUST_USE vlm_status vlm_detok_push(vlm_detok *detok, uint32_t id, vlm_buf *out, vlm_error *err);
 /* End of the text: what was held back.  Then only reset or free. */
 VLM_MUST_USE vlm_status vlm_detok_flush(vlm_detok *detok, vlm_buf *out, vlm_error *err);
+/* Room for as many tokens, so that neither push nor flush takes memory. */
+VLM_MUST_USE vlm_status vlm_detok_reserve(vlm_detok *detok, uint32_t n_tokens, vlm_error *err);
+/* As vlm_tokenizer_token_bytes, with the memory of a detokenizer that is used for nothing else. */
+VLM_MUST_USE vlm_status vlm_detok_token_bytes(vlm_detok *detok, uint32_t id, vlm_buf *out,
+                                              vlm_error *err);
 /* As new. */
 void vlm_detok_reset(vlm_detok *detok);
 void vlm_detok_free(vlm_detok *detok);

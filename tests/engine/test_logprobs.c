@@ -4,9 +4,9 @@
 
 #include <math.h>
 
+#include "../model/one_sequence.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "../model/one_sequence.h"
 #include "engine/logprobs.h"
 #include "model/model.h"
 #include "model/safetensors.h"

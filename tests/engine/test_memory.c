@@ -81,7 +81,8 @@ static void test_every_allocation_fails(void **state)
         forget(&got);
         e->ops->close(e);
     }
-    assert_true(n_refused > 10 && n_failed > 3);
+    /* What has been taken in needs no memory any more. */
+    assert_true(n_refused > 20 && n_failed == 0);
     forget(&want);
     vlm_image_fini(&image);
 }

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { N_KINDS = 8, N_OPS = 300, LIVE_MAX = 320 };
+enum { N_KINDS = 8, N_OPS = 2500, LIVE_MAX = N_OPS };
 
 static vlm_image images[3];
 static vlm_part parts[N_KINDS][3];
@@ -106,7 +106,7 @@ static void end_all(vlm_engine *e, table *t, const answers *want)
     while (e->ops->step(e)) take_all(e, t);
     for (uint32_t i = 0; i < t->n; i++) {
         live *l = t->rows[i];
-        assert_true(l->got.over && !l->got.failed);
+        if (!l->got.over || l->got.failed) fail_msg("request %u of %u, kind %u: over %d failed %d started %d", i, t->n, l->kind, l->got.over, l->got.failed, l->got.started);
         assert_true(!l->got.cancelled || l->asked_to_end);
         same_answers(&want[l->kind], &l->got);
         t->n_over += !l->got.cancelled;
@@ -119,13 +119,15 @@ static void end_all(vlm_engine *e, table *t, const answers *want)
     assert_true(stats.n_running == 0 && stats.n_waiting == 0 && stats.kv_usage == 0.0);
 }
 
-static void random_run(uint64_t seed, uint32_t step_us)
+static void random_run(uint64_t seed, const vlm_engine_options *options)
 {
     answers want[N_KINDS];
     table t = {0};
-    vlm_engine *e = open_with(
-        &(vlm_engine_options){.n_threads = 1, .n_ctx = 512, .waiting_max = 20, .step_us = step_us});
+    const vlm_engine_options alone = {.n_threads = 1, .n_ctx = 512, .no_prefix_cache = true};
+    vlm_engine *e = open_with(&alone);
     for (uint32_t i = 0; i < N_KINDS; i++) ask(e, &requests[i], &want[i]);
+    e->ops->close(e);
+    e = open_with(options);
     random_state = seed;
     for (uint32_t op = 0; op < N_OPS; op++) {
         const uint32_t what = random_below(10);
@@ -136,23 +138,47 @@ static void random_run(uint64_t seed, uint32_t step_us)
             l->asked_to_end = true;
             e->ops->cancel(e, l->id);
         }
-        for (uint32_t i = random_below(step_us == 1 ? 80 : 20); what >= 6 && i > 0; i--) {
+        for (uint32_t i = random_below(options->step_us == 1 ? 40 : 4); what >= 6 && i > 0; i--) {
             (void)e->ops->step(e);
             if (random_below(4) > 0) take_all(e, &t);
         }
     }
     end_all(e, &t, want);
-    assert_true(t.n_over > 10 && t.n_cancelled > 10);
+    assert_true(t.n_over > 100 && t.n_cancelled > 50);
+    vlm_engine_stats stats;
+    e->ops->stats(e, &stats);
+    if (options->kv_bytes > 0) assert_true(stats.n_preemptions > 20);
     for (uint32_t i = 0; i < N_KINDS; i++) forget(&want[i]);
     e->ops->close(e);
 }
 
+/* Bytes of the key/value cache for as many tokens. */
+static size_t kv_bytes_of(uint32_t n_tokens)
+{
+    vlm_engine_info info;
+    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512});
+    e->ops->info(e, &info);
+    e->ops->close(e);
+    return info.kv_bytes / info.n_kv_tokens * n_tokens;
+}
+
+/* 10,000 operations in all: with room for everybody, with steps as short as they can be, with so
+ * little room that answers are put off again and again, with one request at a time. */
 static void test_random_order(void **state)
 {
     (void)state;
-    random_run(1, 1);
-    random_run(2, 200);
-    random_run(3, 0);
+    const vlm_engine_options runs[] = {
+        {.n_threads = 2, .n_ctx = 512, .waiting_max = 20},
+        {.n_threads = 1, .n_ctx = 512, .waiting_max = 20, .running_max = 5, .step_us = 1},
+        {.n_threads = 1,
+         .n_ctx = 512,
+         .waiting_max = 20,
+         .chunk_max = 7,
+         .kv_bytes = kv_bytes_of(160),
+         .encoder_cache_bytes = 1},
+        {.n_threads = 1, .n_ctx = 512, .waiting_max = 20, .running_max = 1, .step_us = 200},
+    };
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) random_run(i + 1, &runs[i]);
 }
 
 /* Closed with requests waiting, dropped, running and with events unread. */

@@ -15,6 +15,47 @@
 enum { N_VOCAB = 8, N_DRAWS = 20000 };
 
 /* Known answers of Random123's kat_vectors for philox4x32-10. */
+/* What each sampler has been told and has drawn since it was started. */
+typedef struct run {
+    const vlm_sampler *s;
+    vlm_sampling params;
+    const uint32_t *prompt;
+    size_t n_prompt, n_answer;
+    uint32_t answer[1 << 17];
+} run;
+
+static run *run_of(const vlm_sampler *s)
+{
+    static run runs[2];
+    static unsigned n_replaced;
+    for (size_t i = 0; i < 2; i++)
+        if (runs[i].s == s) return &runs[i];
+    run *r = &runs[n_replaced++ % 2];
+    r->s = s;
+    return r;
+}
+
+static void start(const vlm_sampler *s, const vlm_sampling *params, const uint32_t *prompt,
+                  size_t n_prompt)
+{
+    run *r = run_of(s);
+    r->params = *params;
+    r->prompt = prompt;
+    r->n_prompt = n_prompt;
+    r->n_answer = 0;
+}
+
+static uint32_t next(vlm_sampler *s, float *logits, uint64_t position)
+{
+    run *r = run_of(s);
+    const vlm_token_history history = {
+        .prompt = r->prompt, .n_prompt = r->n_prompt, .answer = r->answer, .n_answer = r->n_answer};
+    const uint32_t id = vlm_sampler_next(s, &r->params, &history, logits, position);
+    assert_true(r->n_answer < sizeof r->answer / sizeof r->answer[0]);
+    r->answer[r->n_answer++] = id;
+    return id;
+}
+
 static void test_philox(void **state)
 {
     (void)state;
@@ -47,8 +88,8 @@ static void draw(const vlm_sampling *params, const float *logits, const uint32_t
     for (uint64_t i = 0; i < N_DRAWS; i++) {
         float copy[N_VOCAB];
         memcpy(copy, logits, sizeof copy);
-        vlm_sampler_start(s, params, prompt, n_prompt);
-        count[vlm_sampler_next(s, copy, i)]++;
+        start(s, params, prompt, n_prompt);
+        count[next(s, copy, i)]++;
     }
     for (int i = 0; i < N_VOCAB; i++) share[i] = (double)count[i] / N_DRAWS;
     vlm_sampler_free(s);
@@ -157,26 +198,26 @@ static void test_penalties(void **state)
     params.logit_bias = &bias;
     params.n_logit_bias = 1;
     assert_int_equal(vlm_sampler_new(N_VOCAB, &s, &err), VLM_OK);
-    vlm_sampler_start(s, &params, prompt, 4);
+    start(s, &params, prompt, 4);
 
     float first[N_VOCAB] = {4, -4, 1, 0, 1, 1, 1, 1};
-    assert_int_equal(vlm_sampler_next(s, first, 4), 3);
+    assert_int_equal(next(s, first, 4), 3);
     assert_float_equal(first[0], 2.0f, 0);  /* in the prompt, positive: halved */
     assert_float_equal(first[1], -8.0f, 0); /* in the prompt, negative: doubled */
     assert_float_equal(first[2], 1.0f, 0);
     assert_float_equal(first[3], 10.0f, 0);
 
     float second[N_VOCAB] = {4, -4, 1, 0, 1, 1, 1, 1};
-    assert_int_equal(vlm_sampler_next(s, second, 5), 3);
+    assert_int_equal(next(s, second, 5), 3);
     assert_float_equal(second[3], 10.0f / 2 - 0.5f - 0.25f, 0);
     float third[N_VOCAB] = {4, -4, 1, 0, 1, 1, 1, 1};
-    assert_int_equal(vlm_sampler_next(s, third, 6), 3);
+    assert_int_equal(next(s, third, 6), 3);
     assert_float_equal(third[3], 10.0f / 2 - 0.5f - 2 * 0.25f, 0);
 
     /* A new answer forgets. */
-    vlm_sampler_start(s, &params, NULL, 0);
+    start(s, &params, NULL, 0);
     float fresh[N_VOCAB] = {4, -4, 1, 0, 1, 1, 1, 1};
-    (void)vlm_sampler_next(s, fresh, 4);
+    (void)next(s, fresh, 4);
     assert_float_equal(fresh[0], 4.0f, 0);
     vlm_sampler_free(s);
 }
@@ -191,20 +232,20 @@ static void test_replay(void **state)
     assert_int_equal(vlm_sampler_new(N_VOCAB, &b, &err), VLM_OK);
     vlm_sampling params = vlm_sampling_default;
     params.seed = 123456789012345;
-    vlm_sampler_start(a, &params, NULL, 0);
+    start(a, &params, NULL, 0);
     int n_other_choice = 0;
     for (uint64_t i = 0; i < 200; i++) {
         float x[N_VOCAB], y[N_VOCAB], z[N_VOCAB];
         memcpy(x, LOGITS, sizeof x);
         memcpy(y, LOGITS, sizeof y);
         memcpy(z, LOGITS, sizeof z);
-        const uint32_t got = vlm_sampler_next(a, x, i);
-        vlm_sampler_start(b, &params, NULL, 0);
-        assert_int_equal(vlm_sampler_next(b, y, i), got);
+        const uint32_t got = next(a, x, i);
+        start(b, &params, NULL, 0);
+        assert_int_equal(next(b, y, i), got);
         vlm_sampling other = params;
         other.choice = 1;
-        vlm_sampler_start(b, &other, NULL, 0);
-        n_other_choice += vlm_sampler_next(b, z, i) != got;
+        start(b, &other, NULL, 0);
+        n_other_choice += next(b, z, i) != got;
     }
     assert_true(n_other_choice > 50);
     vlm_sampler_free(a);
@@ -217,16 +258,16 @@ static void test_hopeless_logits(void **state)
     vlm_sampler *s;
     vlm_error err;
     assert_int_equal(vlm_sampler_new(N_VOCAB, &s, &err), VLM_OK);
-    vlm_sampler_start(s, &vlm_sampling_default, NULL, 0);
+    start(s, &vlm_sampling_default, NULL, 0);
     float nan[N_VOCAB], low[N_VOCAB], high[N_VOCAB] = {0};
     for (int i = 0; i < N_VOCAB; i++) {
         nan[i] = NAN;
         low[i] = -INFINITY;
     }
     high[3] = INFINITY;
-    assert_int_equal(vlm_sampler_next(s, nan, 0), 0);
-    assert_int_equal(vlm_sampler_next(s, low, 1), 0);
-    assert_int_equal(vlm_sampler_next(s, high, 2), 3);
+    assert_int_equal(next(s, nan, 0), 0);
+    assert_int_equal(next(s, low, 1), 0);
+    assert_int_equal(next(s, high, 2), 3);
     vlm_sampler_free(s);
 }
 

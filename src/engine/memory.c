@@ -1,0 +1,92 @@
+#include "engine/memory.h"
+
+#include "base/mem.h"
+#include "base/sysmem.h"
+
+/* Without --memory half of what is free is taken, and no more than this many contexts: what is
+ * never used is never backed, but the prefix cache uses all there is in the end. */
+enum { SHARE = 2, CONTEXTS_MAX = 16 };
+#define ENCODER_CACHE_DEFAULT ((size_t)256 << 20)
+#define PIXELS_MAX_DEFAULT ((size_t)2 << 30)
+#define BLOCKS_MAX ((size_t)1 << 24)
+
+static size_t size_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t less(size_t a, size_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* At least one picture; no more than half of a given memory. */
+static uint32_t pictures_of(const vlm_engine_options *o, size_t picture_bytes)
+{
+    enum { PICTURES_MAX = 1 << 16 };
+    size_t bytes = o->encoder_cache_bytes;
+    if (bytes == 0) {
+        bytes = ENCODER_CACHE_DEFAULT;
+        if (o->memory_max != 0) bytes = size_min(bytes, o->memory_max / 16);
+    }
+    const size_t n = bytes / picture_bytes;
+    return n == 0 ? 1 : n > PICTURES_MAX ? PICTURES_MAX : (uint32_t)n;
+}
+
+static size_t pixels_of(const vlm_engine_options *o)
+{
+    if (o->pixels_max != 0) return o->pixels_max;
+    return o->memory_max == 0 ? PIXELS_MAX_DEFAULT
+                              : size_min(PIXELS_MAX_DEFAULT, o->memory_max / 16);
+}
+
+/* Blocks for every context that runs to its end: more would be for the prefix cache alone. */
+static size_t blocks_wanted(uint32_t n_ctx, uint32_t running_max)
+{
+    const size_t n = running_max < CONTEXTS_MAX ? running_max : CONTEXTS_MAX;
+    return (n_ctx / VLM_KV_BLOCK_TOKENS + 1) * n;
+}
+
+static vlm_status no_room(const vlm_engine_options *o, const vlm_memory_plan *p, vlm_error *err)
+{
+    return vlm_fail(err, VLM_FAILED_PRECONDITION,
+                    "memory %zu MiB: weights and working memory take %zu MiB, pictures %zu MiB; "
+                    "nothing is left for keys and values",
+                    o->memory_max >> 20, p->fixed_bytes >> 20,
+                    (p->pixels_max + p->n_pictures * p->picture_bytes) >> 20);
+}
+
+vlm_status vlm_memory_plan_of(const vlm_model *m, const vlm_engine_options *o, uint32_t running_max,
+                              vlm_memory_plan *p, vlm_error *err)
+{
+    const vlm_text_config *t = &vlm_model_config(m)->text;
+    const uint32_t n_ctx = vlm_model_n_ctx(m);
+    *p = (vlm_memory_plan){.pixels_max = pixels_of(o)};
+    const size_t row_bytes = t->hidden_size * sizeof(float);
+    if (!vlm_kv_block_bytes(t->n_layers, t->n_kv_heads, t->head_dim, o->kv_dtype,
+                            &p->block_bytes) ||
+        !vlm_size_mul(row_bytes, vlm_model_n_image_tokens(m), &p->picture_bytes))
+        return vlm_fail_memory(err, "key/value cache");
+    p->n_pictures = pictures_of(o, p->picture_bytes);
+    p->fixed_bytes = vlm_model_mapped_bytes(m) + vlm_model_working_bytes(m);
+    const size_t pictures = p->n_pictures * p->picture_bytes;
+
+    size_t n_blocks;
+    if (o->kv_bytes != 0) {
+        n_blocks = o->kv_bytes / p->block_bytes;
+    } else if (o->memory_max != 0) {
+        n_blocks = less(o->memory_max, p->fixed_bytes + pictures + p->pixels_max) / p->block_bytes;
+        if (n_blocks == 0) return no_room(o, p, err);
+    } else {
+        /* What is mapped counts as free until it is read; what is not left is tried all the same
+         * with one context. */
+        const size_t available = less(vlm_memory_available(), vlm_model_mapped_bytes(m));
+        n_blocks = size_min(less(available, pictures) / SHARE / p->block_bytes,
+                            blocks_wanted(n_ctx, running_max));
+        const size_t one = n_ctx / VLM_KV_BLOCK_TOKENS + 1;
+        if (n_blocks < one) n_blocks = one;
+    }
+    if (n_blocks == 0) n_blocks = 1;
+    p->n_blocks = (uint32_t)size_min(n_blocks, BLOCKS_MAX);
+    return VLM_OK;
+}
