@@ -1,5 +1,6 @@
 #include "cli/determinism.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -54,6 +55,7 @@ typedef struct check {
     vlm_bench_set set;
     size_t *order;                 /* [set.n] */
     vlm_record *reference, *other; /* [set.n] */
+    size_t tiny_kv_bytes;          /* of the key/value cache that is too small */
     size_t n_done;                 /* requests of this run */
     vlm_progress progress;
 } check;
@@ -104,7 +106,7 @@ static vlm_status open_engine(check *c, const way *w, vlm_error *err)
     options.chunk_max = w->chunk_max;
     options.no_prefix_cache = w->alone;
     if (w->tiny) {
-        options.kv_bytes = tiny_kv_bytes(c);
+        options.kv_bytes = c->tiny_kv_bytes;
         options.encoder_cache_bytes = 1;
     }
     close_engine(c);
@@ -194,6 +196,7 @@ static vlm_status run_way(check *c, const way *w, size_t n_requests, vlm_error *
                                .n_flight = w->n_flight,
                                .n_requests = n_requests};
     if (!w->again) VLM_TRY(open_engine(c, w, err));
+    assert(c->engine != NULL);
     if (c->set.items == NULL) VLM_TRY(make_set(c, n_requests, err));
     shuffle(c, (uint64_t)(w - ways));
     VLM_TRY(new_records(n_requests, &c->other, err));
@@ -203,6 +206,7 @@ static vlm_status run_way(check *c, const way *w, size_t n_requests, vlm_error *
         c->reference = c->other;
         c->other = NULL;
         VLM_TRY(check_reference(c, err));
+        c->tiny_kv_bytes = tiny_kv_bytes(c);
     } else {
         compare(c, &run);
         free_records(&c->other, n_requests);
