@@ -28,6 +28,7 @@
       "JSON request on stdin to the rendered prompt")                                              \
     X(INSPECT, "inspect", "MODEL", 1, 1,                                                           \
       "architecture, tensors, parameters and memory of a model")                                   \
+    X(BENCH, "bench", "[MODEL]", 0, 1, "measure the speed of a model here, or check its answers")  \
     X(VERSION, "version", "", 0, 0, "print the version")                                           \
     X(HELP, "help", "[COMMAND]", 0, 1, "print what there is, or the options of one command")
 
@@ -52,9 +53,11 @@ enum {
     VLM_CMDS_TOKENIZE = 1 << VLM_COMMAND_TOKENIZE,
     VLM_CMDS_TEMPLATE = 1 << VLM_COMMAND_TEMPLATE,
     VLM_CMDS_INSPECT = 1 << VLM_COMMAND_INSPECT,
-    VLM_CMDS_ASK = VLM_CMDS_RUN | VLM_CMDS_TRACE,       /* a question in the options */
-    VLM_CMDS_ANSWER = VLM_CMDS_ASK | VLM_CMDS_MODEL,    /* pictures and a forward pass */
-    VLM_CMDS_LOAD = VLM_CMDS_ANSWER | VLM_CMDS_INSPECT, /* open a whole model */
+    VLM_CMDS_BENCH = 1 << VLM_COMMAND_BENCH,
+    VLM_CMDS_ASK = VLM_CMDS_RUN | VLM_CMDS_TRACE,    /* a question in the options */
+    VLM_CMDS_ANSWER = VLM_CMDS_ASK | VLM_CMDS_MODEL, /* pictures and a forward pass */
+    VLM_CMDS_COMPUTE = VLM_CMDS_ANSWER | VLM_CMDS_BENCH,
+    VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT, /* open a whole model */
     VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE
 };
 
@@ -148,7 +151,23 @@ typedef struct vlm_option_values {
          "add no special tokens; with --decode, drop them")                                        \
     FLAG(PLAIN, plain, "plain", 0, VLM_CMDS_TOKENIZE, VLM_CMDS_NONE,                               \
          "take special-token strings in the text as plain text")                                   \
-    FLAG(JSON, json, "json", 0, VLM_CMDS_INSPECT, VLM_CMDS_NONE, "print one JSON object")          \
+    FLAG(JSON, json, "json", 0, VLM_CMDS_INSPECT | VLM_CMDS_BENCH, VLM_CMDS_NONE,                  \
+         "print one JSON object")                                                                  \
+    STRING(TESTS, tests, "tests", 0, "LIST", NULL, VLM_CMDS_BENCH, VLM_CMDS_NONE,                  \
+           "measure only these: load, prefill, decode, encode, ttft_new, ttft_same, ttft_next, "   \
+           "memory; default: all")                                                                 \
+    STRING(PROMPT_TOKENS, prompt_tokens, "prompt-tokens", 0, "LIST", "128,512", VLM_CMDS_BENCH,    \
+           VLM_CMDS_NONE, "lengths of the prompts of prefill, in tokens")                          \
+    U32(TOKENS, tokens, "tokens", 0, "N", 32, 2, 1u << 16, NULL, VLM_CMDS_BENCH, VLM_CMDS_NONE,    \
+        "tokens of each answer of decode")                                                         \
+    U32(RUNS, runs, "runs", 0, "N", 3, 1, 100, NULL, VLM_CMDS_BENCH, VLM_CMDS_NONE,                \
+        "measure each so often, or for 30 s, and give the median")                                 \
+    FLAG(CHECK_DETERMINISM, check_determinism, "check-determinism", 0, VLM_CMDS_BENCH,             \
+         VLM_CMDS_NONE,                                                                            \
+         "instead: compare the answers to random requests alone and in every kind of company, "    \
+         "bit for bit")                                                                            \
+    U32(REQUESTS, requests, "requests", 0, "N", 200, 1, 10000, NULL, VLM_CMDS_BENCH,               \
+        VLM_CMDS_NONE, "random requests of --check-determinism")                                   \
     STRING(LISTEN, listen, "listen", 0, "ADDR", NULL, VLM_CMDS_SERVERS, VLM_CMDS_WORKER,           \
            "where to listen: HOST:PORT or unix:/PATH; serve and gateway: 127.0.0.1:8080")          \
     LIST(WORKER, worker, "worker", 0, "ADDR", 300, VLM_CMDS_GATEWAY, VLM_CMDS_GATEWAY,             \
@@ -212,14 +231,14 @@ typedef struct vlm_option_values {
          "the model mock: obey @crash, @hang, @slow MS, @error CODE, @repeat N and @bytes N")      \
     CHOICE(DTYPE, dtype, "dtype", 0, vlm_opt_dtype, VLM_OPT_DTYPE_AUTO, VLM_CMDS_LOAD,             \
            VLM_CMDS_NONE, "weights: auto is as stored")                                            \
-    U32(THREADS, threads, "threads", 0, "N", 0, 0, 256, "0: one per CPU", VLM_CMDS_ANSWER,         \
+    U32(THREADS, threads, "threads", 0, "N", 0, 0, 256, "0: one per CPU", VLM_CMDS_COMPUTE,        \
         VLM_CMDS_NONE, "threads that compute")                                                     \
     CHOICE(DEVICE, device, "device", 0, vlm_opt_device, VLM_OPT_DEVICE_CPU, VLM_CMDS_LOAD,         \
            VLM_CMDS_NONE, "where to compute")                                                      \
     U32(CTX, ctx, "ctx", 0, "N", 0, 0, 1u << 24, "0: the model's", VLM_CMDS_LOAD, VLM_CMDS_NONE,   \
         "longest context, in tokens")                                                              \
     CHOICE(CPU_LEVEL, cpu_level, "cpu-level", 0, vlm_opt_cpu_level, VLM_OPT_CPU_LEVEL_AUTO,        \
-           VLM_CMDS_ANSWER, VLM_CMDS_NONE, "kernels: auto is the best that this CPU has")          \
+           VLM_CMDS_COMPUTE, VLM_CMDS_NONE, "kernels: auto is the best that this CPU has")         \
     SIZE(MAX_IMAGE_BYTES, max_image_bytes, "max-image-bytes", 0, "SIZE", (size_t)20 << 20, 1,      \
          (size_t)1 << 40, "20MiB", VLM_CMDS_ANSWER | VLM_CMDS_GATEWAY, VLM_CMDS_NONE,              \
          "largest picture file")                                                                   \
