@@ -18,10 +18,15 @@ vlm_cpu_level vlm_cpu_level_best(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
-        return VLM_CPU_AVX2;
-#endif
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
+        return VLM_CPU_REFERENCE;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return VLM_CPU_AVX512;
+    return VLM_CPU_AVX2;
+#else
     return VLM_CPU_REFERENCE;
+#endif
 }
 
 static const char *const level_names[] = {

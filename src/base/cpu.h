@@ -9,7 +9,8 @@
 /* Each level includes the ones before it.  X(enum, option text, what it needs) */
 #define VLM_CPU_LEVEL_LIST(X)                                                                      \
     X(REFERENCE, "reference", "plain C")                                                           \
-    X(AVX2, "avx2", "AVX2, FMA, F16C")
+    X(AVX2, "avx2", "AVX2, FMA, F16C")                                                             \
+    X(AVX512, "avx512", "AVX-512 F, BW, VL, DQ")
 
 typedef enum vlm_cpu_level {
 #define VLM_CPU_LEVEL_ENUM(name, text, needs) VLM_CPU_##name,

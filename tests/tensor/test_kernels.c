@@ -221,7 +221,7 @@ static void rows_level(vlm_cpu_level level)
         const size_t n = sizes[i];
         check_input x = check_floats(n), w = check_floats(n), bias = check_floats(n);
         check_near(kernels.sum_squares(x.data, n), reference.sum_squares(x.data, n),
-                   sum_tolerance(n), "sum_squares %zu", n);
+                   2.0f * sum_tolerance(n), "sum_squares %zu", n);
         check_output a = check_output_new(n), b = check_output_new(n);
         for (int has_bias = 0; has_bias < 2; has_bias++) {
             const float *bias_data = has_bias ? bias.data : NULL;

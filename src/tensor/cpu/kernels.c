@@ -7,6 +7,7 @@ static fill_fn *const fills[VLM_CPU_N_LEVELS] = {
     [VLM_CPU_REFERENCE] = vlm_cpu_kernels_fill_reference,
 #if defined(__x86_64__)
     [VLM_CPU_AVX2] = vlm_cpu_kernels_fill_avx2,
+    [VLM_CPU_AVX512] = vlm_cpu_kernels_fill_avx512,
 #endif
 };
 

@@ -6,7 +6,8 @@
  * Order of additions.  An output element's order depends on its own row alone: not on the other
  * rows, on where a call's ranges begin, nor on alignment.  Each entry states its order:
  * - "by lanes": 8 partial sums, element i goes to partial sum i % 8 in rising i, then
- *   ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).
+ *   ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).  A level may have 16, which are first folded into 8: s_i +
+ *   s_(i+8).
  * - "in a row": one sum, in rising index.
  * A level may fuse multiply and add, hence levels differ by rounding; one level never differs from
  * itself.  NaN and infinity go through as IEEE 754 says.
@@ -25,12 +26,12 @@
 
 enum {
     /* Most rows and outputs of one call of linear, and the floats of its scratch: a level may keep
-     * there a panel of weights as float and 8 partial sums per output element. */
+     * there a panel of weights as float and 16 partial sums per output element. */
     VLM_LINEAR_ROWS_MAX = 96,
     VLM_LINEAR_OUTS_MAX = 48,
     VLM_LINEAR_K_BLOCK = 1024,
     VLM_LINEAR_SCRATCH_LEN =
-        VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK + VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * 8,
+        VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK + VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * 16,
     /* Most query rows and keys of one call of attn_block. */
     VLM_ATTN_ROWS_MAX = 36,
     VLM_ATTN_KEYS_MAX = 64,
@@ -100,6 +101,7 @@ vlm_cpu_kernels vlm_cpu_kernels_get(vlm_cpu_level level);
 /* Each level's file: replace the entries that it has. */
 void vlm_cpu_kernels_fill_reference(vlm_cpu_kernels *kernels);
 void vlm_cpu_kernels_fill_avx2(vlm_cpu_kernels *kernels);
+void vlm_cpu_kernels_fill_avx512(vlm_cpu_kernels *kernels);
 
 /* Parts of the reference level, for its fill function. */
 vlm_widen_kernel vlm_cpu_widen_f32, vlm_cpu_widen_f16, vlm_cpu_widen_bf16;
