@@ -227,6 +227,9 @@ static void local_close(vlm_engine *e)
 
 static const vlm_engine_ops local_ops = {
     .close = local_close,
+    .pictures_new = vlm_local_pictures_new,
+    .pictures_add = vlm_local_pictures_add,
+    .pictures_free = vlm_local_pictures_free,
     .prepare = vlm_local_prepare,
     .job_free = vlm_local_job_free,
     .submit = local_submit,
@@ -294,7 +297,8 @@ vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options
     if (l->n_threads > 256) l->n_threads = 256;
     l->waiting_max = options->waiting_max == 0 ? WAITING_DEFAULT : options->waiting_max;
     l->step_ns = (uint64_t)(options->step_us == 0 ? STEP_US_DEFAULT : options->step_us) * 1000;
-    l->pixels_max = options->pixels_max == 0 ? PIXELS_MAX_DEFAULT : options->pixels_max;
+    l->pictures_budget.bytes_max =
+        options->pixels_max == 0 ? PIXELS_MAX_DEFAULT : options->pixels_max;
     vlm_buf_init(&l->logprobs.bytes, VLM_LOCAL_TEXT_LEN_MAX);
     vlm_buf_init(&l->text, VLM_LOCAL_TEXT_LEN_MAX);
     const vlm_status status = open_parts(l, folder, options, err);

@@ -2,9 +2,8 @@
 #ifndef VLM_ENGINE_LOCAL_H
 #define VLM_ENGINE_LOCAL_H
 
-#include <stdatomic.h>
-
 #include "engine/engine.h"
+#include "engine/pictures.h"
 #include "engine/prepare.h"
 #include "engine/stop.h"
 #include "model/model.h"
@@ -20,7 +19,6 @@ typedef struct vlm_local_job {
     uint64_t id;
     bool cancelled;
     vlm_prompt prompt;
-    size_t n_pixel_bytes; /* counted in the engine's */
     vlm_sampling sampling;
     vlm_logit_bias *logit_bias; /* copy that sampling points to */
     uint32_t n_choices, max_tokens;
@@ -82,8 +80,7 @@ typedef struct vlm_local {
     float *prompt_logits; /* [n_vocab], after the prompt: where every choice starts */
     float *features;      /* [VLM_REQUEST_IMAGES_MAX * n_image_tokens, hidden], lazily backed */
     uint32_t n_threads, waiting_max;
-    size_t pixels_max;
-    atomic_size_t n_pixel_bytes; /* of all jobs there are */
+    vlm_pictures_budget pictures_budget;
     uint64_t step_ns;
     vlm_cpu_level cpu_level;
     uint64_t last_request_id;
@@ -96,7 +93,12 @@ typedef struct vlm_local {
     vlm_local_logprobs logprobs;
 } vlm_local;
 
-/* local_job.c: prepare and job_free of vlm_engine_ops; any thread. */
+/* local_job.c: those of vlm_engine_ops that any thread may call with a request. */
+VLM_MUST_USE vlm_status vlm_local_pictures_new(vlm_engine *e, uint32_t n_max, vlm_pictures **out,
+                                               vlm_error *err);
+VLM_MUST_USE vlm_status vlm_local_pictures_add(vlm_engine *e, vlm_pictures *set,
+                                               const vlm_image *image, vlm_error *err);
+void vlm_local_pictures_free(vlm_engine *e, vlm_pictures *set);
 VLM_MUST_USE vlm_status vlm_local_prepare(vlm_engine *e, const vlm_request *request, vlm_job **out,
                                           vlm_error *err);
 void vlm_local_job_free(vlm_engine *e, vlm_job *job);

@@ -1,9 +1,28 @@
-/* local_job.c - a request made ready for the local engine: checked, copied, as ids and pixels. */
+/* local_job.c - a request made ready for the local engine: checked, copied, as ids and pictures. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "engine/local.h"
+
+vlm_status vlm_local_pictures_new(vlm_engine *e, uint32_t n_max, vlm_pictures **out, vlm_error *err)
+{
+    vlm_local *l = (vlm_local *)e;
+    return vlm_pictures_open(l->model, n_max, &l->pictures_budget, out, err);
+}
+
+vlm_status vlm_local_pictures_add(vlm_engine *e, vlm_pictures *set, const vlm_image *image,
+                                  vlm_error *err)
+{
+    (void)e;
+    return vlm_pictures_add(set, image, err);
+}
+
+void vlm_local_pictures_free(vlm_engine *e, vlm_pictures *set)
+{
+    (void)e;
+    vlm_pictures_unref(set);
+}
 
 /* Copy what the request's caller may free. */
 static vlm_status copy_sampling(vlm_local_job *j, const vlm_request *r, vlm_error *err)
@@ -32,17 +51,6 @@ static vlm_status copy_sampling(vlm_local_job *j, const vlm_request *r, vlm_erro
     return VLM_OK;
 }
 
-/* What waits holds its pictures' pixels; all together have a limit. */
-static vlm_status count_pixels(vlm_local *l, vlm_local_job *j, vlm_error *err)
-{
-    const size_t n = j->prompt.n_images * vlm_model_n_pixels(l->model) * sizeof(float);
-    const size_t before = atomic_fetch_add(&l->n_pixel_bytes, n);
-    j->n_pixel_bytes = n;
-    if (n == 0 || (before <= l->pixels_max && n <= l->pixels_max - before)) return VLM_OK;
-    return vlm_fail(err, VLM_RESOURCE_EXHAUSTED,
-                    "the pictures of the requests that wait take %zu MiB already", before >> 20);
-}
-
 static vlm_status fill_job(vlm_local *l, vlm_local_job *j, const vlm_request *r, vlm_error *err)
 {
     const uint32_t n_vocab = vlm_model_config(l->model)->text.vocab_size;
@@ -54,7 +62,6 @@ static vlm_status fill_job(vlm_local *l, vlm_local_job *j, const vlm_request *r,
                         VLM_REQUEST_TOP_LOGPROBS_MAX);
     VLM_TRY(copy_sampling(j, r, err));
     VLM_TRY(vlm_prepare_run(&l->prepare, r, &j->prompt, err));
-    VLM_TRY(count_pixels(l, j, err));
     const uint32_t n_left = vlm_model_n_ctx(l->model) - (uint32_t)j->prompt.ids.len;
     j->n_choices = r->n_choices == 0 ? 1 : r->n_choices;
     j->max_tokens = r->max_tokens == 0 || r->max_tokens > n_left ? n_left : r->max_tokens;
@@ -82,8 +89,8 @@ vlm_status vlm_local_prepare(vlm_engine *e, const vlm_request *request, vlm_job 
 void vlm_local_job_free(vlm_engine *e, vlm_job *job)
 {
     vlm_local_job *j = (vlm_local_job *)job;
+    (void)e;
     if (j == NULL) return;
-    atomic_fetch_sub(&((vlm_local *)e)->n_pixel_bytes, j->n_pixel_bytes);
     vlm_prompt_fini(&j->prompt);
     free(j->logit_bias);
     free(j->stop_text);

@@ -97,10 +97,9 @@ void vlm_local_run_start(vlm_local *l, vlm_local_job *job)
 static void encode_piece(vlm_local *l)
 {
     vlm_local_run *r = &l->run;
-    const size_t n_pixels = vlm_model_n_pixels(l->model);
     const size_t row_len = vlm_model_config(l->model)->text.hidden_size;
     const size_t n_rows = vlm_model_n_image_tokens(l->model);
-    vlm_model_encode_piece(l->model, r->job->prompt.pixels + r->n_encoded * n_pixels,
+    vlm_model_encode_piece(l->model, vlm_pictures_pixels(r->job->prompt.pictures, r->n_encoded),
                            l->features + r->n_encoded * n_rows * row_len, r->piece++);
     if (r->piece == vlm_model_n_encode_pieces(l->model)) {
         r->piece = 0;
