@@ -67,14 +67,17 @@ static vlm_status run(vlm_engine *e, vlm_error *err)
     vlm_image image = {.width = SIDE, .height = SIDE, .rgb = calloc((size_t)SIDE * SIDE, 3)};
     if (image.rgb == NULL) return vlm_fail_memory(err, "picture");
     const vlm_bytes prompt = vlm_bytes_of("USER: <image>\nWhat is in this picture? ASSISTANT:");
+    vlm_pictures *pictures;
+    vlm_status status = vlm_engine_pictures(e, &image, 1, &pictures, err);
+    vlm_image_fini(&image);
+    if (status != VLM_OK) return status;
     const vlm_request request = {.raw_prompt = &prompt,
-                                 .raw_images = &image,
-                                 .n_raw_images = 1,
+                                 .pictures = pictures,
                                  .max_tokens = 4,
                                  .ignore_eos = true,
                                  .sampling = vlm_sampling_default};
-    const vlm_status status = vlm_engine_submit(e, &request, &id, err);
-    vlm_image_fini(&image);
+    status = vlm_engine_submit(e, &request, &id, err);
+    e->ops->pictures_free(e, pictures);
     if (status != VLM_OK) return status;
     while (timed_step(e)) continue;
     report("picture", &stages[PICTURE]);

@@ -34,7 +34,7 @@ static vlm_status prepare(vlm_engine *e, const vlm_bench_request *r, vlm_job **j
     vlm_status status = VLM_OK;
     for (size_t i = 0; status == VLM_OK && i < r->n_images; i++) {
         status = vlm_bench_picture(r->images[i], &images[i], err);
-        first[i] = (vlm_part){.image = &images[i]};
+        first[i] = (vlm_part){.is_picture = true};
     }
     first[r->n_images] = (vlm_part){.text = r->prompt};
     if (status == VLM_OK && r->form == VLM_BENCH_TALK) status = talk_text(r, &text, err);
@@ -58,11 +58,14 @@ static vlm_status prepare(vlm_engine *e, const vlm_bench_request *r, vlm_job **j
         request.n_messages = r->next.len > 0 ? 3 : 1;
     } else {
         request.raw_prompt = &whole;
-        request.raw_images = images;
-        request.n_raw_images = r->n_images;
     }
+    vlm_pictures *pictures = NULL;
     *start_ns = vlm_clock_ns();
+    if (status == VLM_OK)
+        status = vlm_engine_pictures(e, images, (uint32_t)r->n_images, &pictures, err);
+    request.pictures = pictures;
     if (status == VLM_OK) status = e->ops->prepare(e, &request, job, err);
+    e->ops->pictures_free(e, pictures);
     for (size_t i = 0; i < r->n_images; i++) vlm_image_fini(&images[i]);
     vlm_buf_fini(&text);
     return status;

@@ -21,7 +21,6 @@ enum {
 
 /* One question with its pictures, and its answer. */
 typedef struct turn {
-    vlm_image images[VLM_REQUEST_IMAGES_MAX];
     size_t n_images;
     char *question;
     char *answer;
@@ -33,12 +32,12 @@ typedef struct chat {
     vlm_engine_info info;
     turn *turns; /* [n_turns + 1]: the last one is being written */
     size_t n_turns, cap_turns;
-    size_t n_images; /* in all turns */
+    size_t n_images;        /* in all turns */
+    vlm_pictures *pictures; /* [n_images]; NULL before the first one */
 } chat;
 
 static void turn_fini(turn *t)
 {
-    for (size_t i = 0; i < t->n_images; i++) vlm_image_fini(&t->images[i]);
     free(t->question);
     free(t->answer);
     *t = (turn){0};
@@ -49,6 +48,8 @@ static void reset(chat *c)
     for (size_t i = 0; i <= c->n_turns && i < c->cap_turns; i++) turn_fini(&c->turns[i]);
     c->n_turns = 0;
     c->n_images = 0;
+    c->engine->ops->pictures_free(c->engine, c->pictures);
+    c->pictures = NULL;
 }
 
 /* Room for the turn being written, zeroed. */
@@ -68,7 +69,10 @@ static vlm_status add_image(chat *c, const char *path, vlm_error *err)
     if (c->n_images == VLM_REQUEST_IMAGES_MAX)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "at most %d pictures in one conversation",
                         VLM_REQUEST_IMAGES_MAX);
-    VLM_TRY(vlm_cli_read_picture(path, c->opt, &t->images[t->n_images], err));
+    const vlm_engine_ops *ops = c->engine->ops;
+    if (c->pictures == NULL)
+        VLM_TRY(ops->pictures_new(c->engine, VLM_REQUEST_IMAGES_MAX, &c->pictures, err));
+    VLM_TRY(vlm_cli_add_picture(c->engine, c->pictures, path, c->opt, err));
     t->n_images++;
     c->n_images++;
     return VLM_OK;
@@ -91,7 +95,7 @@ static vlm_status build_request(const chat *c, vlm_request *request, vlm_message
     for (size_t i = 0; i <= c->n_turns; i++) {
         const turn *t = &c->turns[i];
         *m++ = (vlm_message){.role = vlm_bytes_of("user"), .parts = p, .n_parts = t->n_images + 1};
-        for (size_t k = 0; k < t->n_images; k++) *p++ = (vlm_part){.image = &t->images[k]};
+        for (size_t k = 0; k < t->n_images; k++) *p++ = (vlm_part){.is_picture = true};
         *p++ = (vlm_part){.text = vlm_bytes_of(t->question)};
         if (i == c->n_turns) break;
         *p = (vlm_part){.text = vlm_bytes_of(t->answer)};
@@ -99,6 +103,7 @@ static vlm_status build_request(const chat *c, vlm_request *request, vlm_message
     }
     request->messages = *messages;
     request->n_messages = (size_t)(m - *messages);
+    request->pictures = c->pictures;
     return VLM_OK;
 }
 

@@ -20,7 +20,7 @@ enum { STDIN_LEN_MAX = 64 << 20 };
 static vlm_status ask_once(vlm_engine *engine, const vlm_options *opt, vlm_bytes text,
                            bool *cancelled, vlm_error *err)
 {
-    vlm_image images[VLM_OPTION_LIST_MAX];
+    vlm_pictures *pictures;
     vlm_part parts[VLM_OPTION_LIST_MAX + 1];
     vlm_bytes stop[VLM_OPTION_LIST_MAX];
     vlm_engine_info info;
@@ -28,8 +28,8 @@ static vlm_status ask_once(vlm_engine *engine, const vlm_options *opt, vlm_bytes
     if (!vlm_utf8_valid(text.ptr, text.len))
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "prompt: not UTF-8 at byte %zu",
                         vlm_utf8_first_bad(text.ptr, text.len));
-    VLM_TRY(vlm_cli_read_pictures(opt, images, err));
-    for (size_t i = 0; i < n_images; i++) parts[i] = (vlm_part){.image = &images[i]};
+    VLM_TRY(vlm_cli_read_pictures(engine, opt, &pictures, err));
+    for (size_t i = 0; i < n_images; i++) parts[i] = (vlm_part){.is_picture = true};
     parts[n_images] = (vlm_part){.text = text};
 
     vlm_message messages[2];
@@ -43,13 +43,12 @@ static vlm_status ask_once(vlm_engine *engine, const vlm_options *opt, vlm_bytes
     messages[n++] =
         (vlm_message){.role = vlm_bytes_of("user"), .parts = parts, .n_parts = n_images + 1};
     vlm_request request = {.messages = messages, .n_messages = n};
-    if (opt->raw)
-        request =
-            (vlm_request){.raw_prompt = &text, .raw_images = images, .n_raw_images = n_images};
+    if (opt->raw) request = (vlm_request){.raw_prompt = &text};
+    request.pictures = pictures;
     engine->ops->info(engine, &info);
     vlm_cli_fill_request(&request, opt, &info, stop);
     const vlm_status status = vlm_cli_answer(engine, &request, opt->timings, NULL, cancelled, err);
-    for (size_t i = 0; i < n_images; i++) vlm_image_fini(&images[i]);
+    engine->ops->pictures_free(engine, pictures);
     return status;
 }
 

@@ -8,6 +8,7 @@
 #include "cli/compute.h"
 #include "cli/model_arg.h"
 #include "cli/pictures.h"
+#include "engine/pictures.h"
 #include "engine/prepare.h"
 #include "model/model.h"
 #include "model/safetensors.h"
@@ -17,6 +18,7 @@ typedef struct trace {
     vlm_backend *backend;
     vlm_model *model;
     vlm_prepare prepare;
+    vlm_pictures_budget budget;
     vlm_prompt prompt;
     vlm_kv_pool kv;
     uint32_t *blocks;                           /* of the one sequence: 0, 1, 2, ... */
@@ -81,23 +83,37 @@ static void forward(trace *t, uint32_t n, uint32_t n_past)
     vlm_model_forward(t->model, &t->kv, t->x, &(vlm_batch){.seqs = &seq, .n_seqs = 1, .n_rows = n});
 }
 
+static vlm_status add_picture(vlm_pictures *set, const char *path, const vlm_options *opt,
+                              vlm_error *err)
+{
+    vlm_image image;
+    VLM_TRY(vlm_cli_read_picture(path, opt, &image, err));
+    vlm_status status = vlm_pictures_add(set, &image, err);
+    vlm_image_fini(&image);
+    if (status != VLM_OK) status = vlm_fail_prefix(err, status, "%s", path);
+    return status;
+}
+
 static vlm_status prepare_prompt(trace *t, const vlm_options *opt, vlm_error *err)
 {
-    vlm_image images[VLM_OPTION_LIST_MAX];
+    vlm_pictures *pictures;
     vlm_part parts[VLM_OPTION_LIST_MAX + 1];
     const size_t n_images = opt->image.n;
-    VLM_TRY(vlm_cli_read_pictures(opt, images, err));
+    t->budget.bytes_max = SIZE_MAX;
+    VLM_TRY(vlm_pictures_open(t->model, (uint32_t)n_images, &t->budget, &pictures, err));
+    vlm_status status = VLM_OK;
+    for (size_t i = 0; i < n_images && status == VLM_OK; i++)
+        status = add_picture(pictures, opt->image.values[i], opt, err);
     const vlm_bytes text = vlm_bytes_of(opt->prompt);
-    for (size_t i = 0; i < n_images; i++) parts[i] = (vlm_part){.image = &images[i]};
+    for (size_t i = 0; i < n_images; i++) parts[i] = (vlm_part){.is_picture = true};
     parts[n_images] = (vlm_part){.text = text};
     const vlm_message message = {
         .role = vlm_bytes_of("user"), .parts = parts, .n_parts = n_images + 1};
     vlm_request request = {.messages = &message, .n_messages = 1};
-    if (opt->raw)
-        request =
-            (vlm_request){.raw_prompt = &text, .raw_images = images, .n_raw_images = n_images};
-    const vlm_status status = vlm_prepare_run(&t->prepare, &request, &t->prompt, err);
-    for (size_t i = 0; i < n_images; i++) vlm_image_fini(&images[i]);
+    if (opt->raw) request = (vlm_request){.raw_prompt = &text};
+    request.pictures = pictures;
+    if (status == VLM_OK) status = vlm_prepare_run(&t->prepare, &request, &t->prompt, err);
+    vlm_pictures_unref(pictures);
     return status;
 }
 
@@ -114,7 +130,7 @@ static vlm_status encode_images(trace *t, vlm_error *err)
     VLM_TRY(host_array(n_images, features_len, sizeof(float), &t->image_features, err));
     VLM_TRY(device_floats(t, n_images, features_len, &t->device_features, err));
     for (uint32_t i = 0; i < n_images; i++)
-        vlm_model_encode(t->model, t->prompt.pixels + i * vlm_model_n_pixels(t->model),
+        vlm_model_encode(t->model, vlm_pictures_pixels(t->prompt.pictures, i),
                          t->device_features + i * features_len, t->vision_hidden + i * hidden_len);
     t->backend->ops->download(t->backend, t->image_features, t->device_features,
                               n_images * features_len * sizeof(float));
@@ -218,7 +234,7 @@ static vlm_status write_all(const trace *t, const char *path, vlm_error *err)
     tensors[n++] = i64_tensor("input_ids", t->input_ids, t->prompt.ids.len);
     if (n_images > 0) {
         const uint64_t n_rows = n_images * vlm_model_n_image_tokens(t->model);
-        tensors[n++] = f32_tensor("pixel_values", t->prompt.pixels, 4,
+        tensors[n++] = f32_tensor("pixel_values", vlm_pictures_pixels(t->prompt.pictures, 0), 4,
                                   (const uint64_t[]){n_images, 3, side, side});
         tensors[n++] = f32_tensor("vision_hidden", t->vision_hidden, 3,
                                   (const uint64_t[]){n_images, n_tokens, width});

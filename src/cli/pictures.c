@@ -25,13 +25,30 @@ vlm_status vlm_cli_read_picture(const char *path, const vlm_options *opt, vlm_im
     return status;
 }
 
-vlm_status vlm_cli_read_pictures(const vlm_options *opt, vlm_image *images, vlm_error *err)
+vlm_status vlm_cli_add_picture(vlm_engine *engine, vlm_pictures *set, const char *path,
+                               const vlm_options *opt, vlm_error *err)
 {
-    for (size_t i = 0; i < opt->image.n; i++) {
-        const vlm_status status = vlm_cli_read_picture(opt->image.values[i], opt, &images[i], err);
-        if (status == VLM_OK) continue;
-        for (size_t k = 0; k < i; k++) vlm_image_fini(&images[k]);
+    vlm_image image;
+    VLM_TRY(vlm_cli_read_picture(path, opt, &image, err));
+    vlm_status status = engine->ops->pictures_add(engine, set, &image, err);
+    vlm_image_fini(&image);
+    if (status != VLM_OK) status = vlm_fail_prefix(err, status, "%s", path);
+    return status;
+}
+
+vlm_status vlm_cli_read_pictures(vlm_engine *engine, const vlm_options *opt, vlm_pictures **out,
+                                 vlm_error *err)
+{
+    *out = NULL;
+    if (opt->image.n == 0) return VLM_OK;
+    vlm_pictures *set = NULL;
+    vlm_status status = engine->ops->pictures_new(engine, (uint32_t)opt->image.n, &set, err);
+    for (size_t i = 0; i < opt->image.n && status == VLM_OK; i++)
+        status = vlm_cli_add_picture(engine, set, opt->image.values[i], opt, err);
+    if (status != VLM_OK) {
+        engine->ops->pictures_free(engine, set);
         return status;
     }
+    *out = set;
     return VLM_OK;
 }

@@ -3,6 +3,7 @@
 #define VLM_CLI_PICTURES_H
 
 #include "cli/options.h"
+#include "engine/engine.h"
 #include "image/image.h"
 
 /* --max-image-bytes and the like. */
@@ -13,8 +14,12 @@ vlm_image_limits vlm_cli_image_limits(const vlm_options *opt);
 VLM_MUST_USE vlm_status vlm_cli_read_picture(const char *path, const vlm_options *opt,
                                              vlm_image *out, vlm_error *err);
 
-/* All of opt->image, in order; images [VLM_OPTION_LIST_MAX].  On error none is left. */
-VLM_MUST_USE vlm_status vlm_cli_read_pictures(const vlm_options *opt, vlm_image *images,
-                                              vlm_error *err);
+/* The same into a set of the engine. */
+VLM_MUST_USE vlm_status vlm_cli_add_picture(vlm_engine *engine, vlm_pictures *set, const char *path,
+                                            const vlm_options *opt, vlm_error *err);
+
+/* All of opt->image, in order; NULL when there is none. */
+VLM_MUST_USE vlm_status vlm_cli_read_pictures(vlm_engine *engine, const vlm_options *opt,
+                                              vlm_pictures **out, vlm_error *err);
 
 #endif

@@ -33,7 +33,7 @@ void vlm_block_key_next(const vlm_slot_key *before, const uint32_t *ids, uint32_
         const uint32_t start = pictures->starts[i], stop = start + pictures->n_rows;
         if (start >= end) break;
         if (stop <= first_token) continue;
-        memcpy(text + len, pictures->keys[i]->bytes, VLM_SHA256_LEN);
+        memcpy(text + len, pictures->keys[i].bytes, VLM_SHA256_LEN);
         /* Where the picture begins in the block, or which of its rows comes first. */
         put_u32(text + len + VLM_SHA256_LEN, start > first_token ? start - first_token : 0);
         put_u32(text + len + VLM_SHA256_LEN + 4, start > first_token ? 0 : first_token - start);

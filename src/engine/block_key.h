@@ -13,8 +13,8 @@ void vlm_block_key_first(vlm_bytes salt, vlm_slot_key *out);
 
 /* The pictures of a sequence: the rows of picture i are the n_rows tokens from starts[i] on. */
 typedef struct vlm_block_pictures {
-    const vlm_slot_key *const *keys; /* [n] */
-    const uint32_t *starts;          /* [n], rising */
+    const vlm_slot_key *keys; /* [n] */
+    const uint32_t *starts;   /* [n], rising */
     uint32_t n, n_rows;
 } vlm_block_pictures;
 

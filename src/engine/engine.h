@@ -1,10 +1,10 @@
 /* engine.h - the narrow facade of the engine: conversations with pictures in, text out.
- * It takes pixels, never files: a decoder that dies on a hostile picture takes no model with it.
+ * It takes RGB8, never files: a decoder that dies on a hostile picture takes no model with it.
  * Not: HTTP, gRPC, image formats; nor threads of its own: somebody calls step.
- * Ownership: prepare copies what it keeps; what an event points to lives until the next call of
- * next_event or step.
- * Threads: prepare, job_free, info, tokenize and detokenize from any; everything else from one at
- * a time, the step thread. */
+ * Ownership: prepare copies what it keeps, but for the pictures, to which it takes a reference of
+ * its own; what an event points to lives until the next call of next_event or step.
+ * Threads: pictures_new, pictures_add, pictures_free, prepare, job_free, info, tokenize and
+ * detokenize from any; everything else from one at a time, the step thread. */
 #ifndef VLM_ENGINE_ENGINE_H
 #define VLM_ENGINE_ENGINE_H
 
@@ -27,9 +27,13 @@ enum {
     VLM_REQUEST_TOP_LOGPROBS_MAX = 20,
 };
 
-/* A piece of a message: a picture if image is not NULL, else text (UTF-8). */
+/* Pictures made ready for one engine, in the order in which they were added.  Shared by reference
+ * counts: a request's job keeps its own reference. */
+typedef struct vlm_pictures vlm_pictures;
+
+/* A piece of a message: a picture or text (UTF-8). */
 typedef struct vlm_part {
-    const vlm_image *image;
+    bool is_picture; /* the next one of the request's pictures */
     vlm_bytes text;
 } vlm_part;
 
@@ -44,8 +48,8 @@ typedef struct vlm_request {
     size_t n_messages;
     /* Instead of messages: the whole prompt, its placeholders standing for images in order. */
     const vlm_bytes *raw_prompt;
-    const vlm_image *raw_images;
-    size_t n_raw_images;
+    /* NULL: none; one for each picture part in order, or for each placeholder of raw_prompt. */
+    const vlm_pictures *pictures;
 
     vlm_sampling sampling;
     uint32_t n_choices;    /* 0 counts as 1 */
@@ -61,8 +65,8 @@ typedef struct vlm_request {
     vlm_bytes cache_salt, tenant;
 } vlm_request;
 
-/* A request that has been checked, rendered and tokenized and whose pictures are pixels: all that
- * needs no device.  Of the engine that made it. */
+/* A request that has been checked, rendered and tokenized: all that needs no device.  Of the engine
+ * that made it. */
 typedef struct vlm_job vlm_job;
 
 typedef enum vlm_event_type {
@@ -143,10 +147,21 @@ typedef struct vlm_engine vlm_engine;
 typedef struct vlm_engine_ops {
     void (*close)(vlm_engine *e);
 
-    /* Check and prepare a request: template, tokens, pixels.  Any thread, any number at a time.
+    /* Room for n_max pictures, reserved at once.  INVALID_ARGUMENT above VLM_REQUEST_IMAGES_MAX;
+     * RESOURCE_EXHAUSTED when memory is short or all requests' pictures take too much of it: known
+     * before any picture has been decoded.  Any thread. */
+    VLM_MUST_USE vlm_status (*pictures_new)(vlm_engine *e, uint32_t n_max, vlm_pictures **out,
+                                            vlm_error *err);
+    /* Make image ready and keep it; at most n_max times.  The caller may free image then.  Any
+     * thread, one at a time for one set. */
+    VLM_MUST_USE vlm_status (*pictures_add)(vlm_engine *e, vlm_pictures *set,
+                                            const vlm_image *image, vlm_error *err);
+    /* Drop a reference; legal on NULL.  Any thread. */
+    void (*pictures_free)(vlm_engine *e, vlm_pictures *set);
+
+    /* Check and prepare a request: template, tokens.  Any thread, any number at a time.
      * INVALID_ARGUMENT names the parameter; OUT_OF_RANGE when the prompt is longer than the
-     * context; RESOURCE_EXHAUSTED when memory is short, or other requests' pictures take too much
-     * of it. */
+     * context; RESOURCE_EXHAUSTED when memory is short. */
     VLM_MUST_USE vlm_status (*prepare)(vlm_engine *e, const vlm_request *request, vlm_job **out,
                                        vlm_error *err);
     /* Of a job that was not submitted.  Legal on NULL. */
@@ -192,6 +207,10 @@ struct vlm_engine {
     const vlm_engine_ops *ops;
 };
 
+/* pictures_new and pictures_add, for who has all images [n] at hand.  NULL when n is 0. */
+VLM_MUST_USE vlm_status vlm_engine_pictures(vlm_engine *e, const vlm_image *images, uint32_t n,
+                                            vlm_pictures **out, vlm_error *err);
+
 /* prepare and submit, for who does both on the step thread. */
 VLM_MUST_USE vlm_status vlm_engine_submit(vlm_engine *e, const vlm_request *request, uint64_t *id,
                                           vlm_error *err);
@@ -212,7 +231,7 @@ typedef struct vlm_engine_options {
     size_t encoder_cache_bytes; /* features of pictures, one picture's at least; 0: 256 MiB */
     bool no_prefix_cache;       /* compute every prompt anew */
     uint32_t step_us;           /* a step ends at the first chance after so long; 0: 50,000 */
-    size_t pixels_max;          /* bytes of all prepared requests' pictures together; 0: 2 GiB */
+    size_t pixels_max;          /* bytes of all sets of pictures together; 0: 2 GiB */
 } vlm_engine_options;
 
 /* The engine of a model folder on the CPU.  The folder must outlive it.  Every status, with the

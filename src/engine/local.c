@@ -339,8 +339,31 @@ static void local_close(vlm_engine *e)
     free(l);
 }
 
+static vlm_status local_pictures_new(vlm_engine *e, uint32_t n_max, vlm_pictures **out,
+                                     vlm_error *err)
+{
+    vlm_local *l = self(e);
+    return vlm_pictures_open(l->model, n_max, &l->pictures, out, err);
+}
+
+static vlm_status local_pictures_add(vlm_engine *e, vlm_pictures *set, const vlm_image *image,
+                                     vlm_error *err)
+{
+    (void)e;
+    return vlm_pictures_add(set, image, err);
+}
+
+static void local_pictures_free(vlm_engine *e, vlm_pictures *set)
+{
+    (void)e;
+    vlm_pictures_unref(set);
+}
+
 static const vlm_engine_ops local_ops = {
     .close = local_close,
+    .pictures_new = local_pictures_new,
+    .pictures_add = local_pictures_add,
+    .pictures_free = local_pictures_free,
     .prepare = vlm_local_prepare,
     .job_free = vlm_local_job_free,
     .submit = local_submit,
@@ -373,7 +396,7 @@ static vlm_status open_caches(vlm_local *l, const vlm_engine_options *o, vlm_err
 {
     vlm_memory_plan plan;
     VLM_TRY(vlm_memory_plan_of(l->model, o, l->running_max, &plan, err));
-    l->pixels_max = plan.pixels_max;
+    l->pictures.bytes_max = plan.pixels_max;
     l->n_kv_tokens = plan.n_blocks * VLM_KV_BLOCK_TOKENS;
     l->kv_bytes = plan.n_blocks * plan.block_bytes;
     l->features_len = plan.picture_bytes / sizeof(float);

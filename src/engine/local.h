@@ -12,8 +12,6 @@
 #ifndef VLM_ENGINE_LOCAL_H
 #define VLM_ENGINE_LOCAL_H
 
-#include <stdatomic.h>
-
 #include "engine/block_key.h"
 #include "engine/engine.h"
 #include "engine/fair.h"
@@ -69,7 +67,7 @@ struct vlm_local_job {
 
     vlm_prompt prompt;
     uint32_t image_starts[VLM_REQUEST_IMAGES_MAX];
-    const vlm_slot_key *image_keys[VLM_REQUEST_IMAGES_MAX];
+    vlm_slot_key image_keys[VLM_REQUEST_IMAGES_MAX];
     uint32_t image_slots[VLM_REQUEST_IMAGES_MAX]; /* held for the rows to come, or NONE */
     bool image_counted[VLM_REQUEST_IMAGES_MAX];   /* in the statistics */
     uint32_t n_image_rows;                        /* of each */
@@ -165,8 +163,7 @@ typedef struct vlm_local {
     uint32_t n_threads, running_max, waiting_max, tenant_running_max, chunk_max;
     uint32_t n_rows_max, n_kv_tokens;
     bool no_prefix_cache;
-    size_t pixels_max;
-    atomic_size_t n_pixel_bytes; /* of all jobs there are */
+    vlm_pictures_budget pictures; /* of all requests */
     uint64_t step_ns;
     vlm_cpu_level cpu_level;
 
@@ -198,7 +195,6 @@ typedef struct vlm_local {
 VLM_MUST_USE vlm_status vlm_local_prepare(vlm_engine *e, const vlm_request *request, vlm_job **out,
                                           vlm_error *err);
 void vlm_local_job_free(vlm_engine *e, vlm_job *job);
-const float *vlm_local_job_pixels(const vlm_local *l, const vlm_local_job *j, uint32_t image);
 /* Tokens of a sequence: the prompt's and those answered. */
 uint32_t vlm_seq_n_tokens(const vlm_seq *seq);
 uint32_t vlm_seq_token(const vlm_seq *seq, uint32_t position);

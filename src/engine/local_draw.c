@@ -238,5 +238,5 @@ bool vlm_local_draw(vlm_local *l)
         const size_t n_vocab = vlm_model_config(l->model)->text.vocab_size;
         if (seq != NULL) draw_all(l, seq, l->logits_rows + b->next_logits * n_vocab);
     }
-    return false;
+    return b->next_logits == b->n_logits && b->next_draw == b->n_seqs;
 }

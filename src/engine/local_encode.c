@@ -40,7 +40,7 @@ static void count(vlm_local *l, vlm_local_job *j, uint32_t image, bool is_hit)
 bool vlm_local_picture_hold(vlm_local *l, vlm_local_job *j, uint32_t image)
 {
     if (j->image_slots[image] != VLM_SLOT_NONE) return true;
-    if (!vlm_slots_find(l->encoded, j->image_keys[image], &j->image_slots[image])) return false;
+    if (!vlm_slots_find(l->encoded, &j->image_keys[image], &j->image_slots[image])) return false;
     count(l, j, image, true);
     return true;
 }
@@ -71,7 +71,7 @@ static bool choose(vlm_local *l, vlm_local_job *j, uint32_t image)
     uint32_t slot;
     if (!vlm_slots_take(l->encoded, &slot)) return false;
     *p = (vlm_local_picture){.slot = slot,
-                             .key = *j->image_keys[image],
+                             .key = j->image_keys[image],
                              .pixels = vlm_pictures_pixels(j->prompt.pictures, image),
                              .pictures = vlm_pictures_ref(j->prompt.pictures),
                              .owner = j,
@@ -87,7 +87,8 @@ static bool choose(vlm_local *l, vlm_local_job *j, uint32_t image)
 static bool is_missing(const vlm_local *l, const vlm_local_job *j, uint32_t image)
 {
     return j->image_slots[image] == VLM_SLOT_NONE &&
-           !vlm_slots_has(l->encoded, j->image_keys[image]) && !on_its_way(l, j->image_keys[image]);
+           !vlm_slots_has(l->encoded, &j->image_keys[image]) &&
+           !on_its_way(l, &j->image_keys[image]);
 }
 
 /* A request takes its pictures in order, so that the one it needs first is not driven out by the
@@ -96,7 +97,7 @@ static bool choose_for(vlm_local *l, vlm_local_job *j, uint32_t n_max)
 {
     for (uint32_t i = 0; i < j->prompt.n_images && l->encode.n < n_max; i++) {
         if (!is_needed(j, i) || vlm_local_picture_hold(l, j, i)) continue;
-        if (on_its_way(l, j->image_keys[i])) return true;
+        if (on_its_way(l, &j->image_keys[i])) return true;
         if (!choose(l, j, i)) return false;
     }
     return true;
@@ -128,7 +129,7 @@ static void choose_waiting(vlm_local *l, uint32_t n_max)
             uint32_t slot;
             if (n_left == 0 || l->encode.n == n_max) return;
             if (is_computed(l, j, i)) continue;
-            if (vlm_slots_find(l->encoded, j->image_keys[i], &slot))
+            if (vlm_slots_find(l->encoded, &j->image_keys[i], &slot))
                 vlm_slots_drop(l->encoded, slot); /* now it is the last to be driven out */
             else if (is_missing(l, j, i) && !choose(l, j, i))
                 return;
@@ -196,12 +197,12 @@ static vlm_local_job *heir_of(const vlm_local *l, const vlm_local_picture *p, ui
     for (vlm_local_job *j = l->running.first; j != NULL; j = j->next)
         for (*image = 0; *image < j->prompt.n_images; ++*image)
             if (j != p->owner && !j->cancelled && is_needed(j, *image) &&
-                memcmp(j->image_keys[*image], &p->key, sizeof p->key) == 0)
+                memcmp(&j->image_keys[*image], &p->key, sizeof p->key) == 0)
                 return j;
     for (vlm_fair_item *item = NULL; (item = vlm_fair_each(l->fair, item)) != NULL;) {
         vlm_local_job *j = (vlm_local_job *)item;
         for (*image = 0; *image < j->prompt.n_images; ++*image)
-            if (j != p->owner && memcmp(j->image_keys[*image], &p->key, sizeof p->key) == 0)
+            if (j != p->owner && memcmp(&j->image_keys[*image], &p->key, sizeof p->key) == 0)
                 return j;
     }
     return NULL;

@@ -42,7 +42,8 @@ static void find_images(const vlm_local *l, vlm_local_job *j)
     for (uint32_t i = 0; i < j->prompt.ids.len; i++) {
         if (j->prompt.ids.data[i] != image_token || n_found == j->prompt.n_images) continue;
         j->image_starts[n_found] = i;
-        j->image_keys[n_found] = vlm_pictures_key(j->prompt.pictures, n_found);
+        memcpy(j->image_keys[n_found].bytes, vlm_pictures_key(j->prompt.pictures, n_found),
+               sizeof j->image_keys[n_found].bytes);
         j->image_slots[n_found++] = VLM_SLOT_NONE;
         i += j->n_image_rows - 1;
     }

@@ -77,7 +77,7 @@ void vlm_prepare_close(vlm_prepare *p)
 void vlm_prompt_fini(vlm_prompt *prompt)
 {
     vlm_ids_fini(&prompt->ids);
-    if (prompt->pictures != NULL) vlm_pictures_unref(prompt->pictures); else free(prompt->pixels);
+    vlm_pictures_unref(prompt->pictures);
     *prompt = (vlm_prompt){0};
 }
 
@@ -85,7 +85,7 @@ void vlm_prompt_fini(vlm_prompt *prompt)
  * examples and text-only templates have it, else a list of parts. */
 static vlm_status append_message(vlm_buf *json, const vlm_message *m, vlm_error *err)
 {
-    bool only_text = m->n_parts == 1 && m->parts[0].image == NULL;
+    const bool only_text = m->n_parts == 1 && !m->parts[0].is_picture;
     VLM_TRY(vlm_buf_append_str(json, "{\"role\":", err));
     VLM_TRY(vlm_json_append_string(json, m->role, err));
     VLM_TRY(vlm_buf_append_str(json, ",\"content\":", err));
@@ -96,7 +96,7 @@ static vlm_status append_message(vlm_buf *json, const vlm_message *m, vlm_error 
     VLM_TRY(vlm_buf_append_str(json, "[", err));
     for (size_t i = 0; i < m->n_parts; i++) {
         if (i > 0) VLM_TRY(vlm_buf_append_str(json, ",", err));
-        if (m->parts[i].image != NULL) {
+        if (m->parts[i].is_picture) {
             VLM_TRY(vlm_buf_append_str(json, "{\"type\":\"image\"}", err));
             continue;
         }
@@ -198,36 +198,18 @@ static vlm_status expand(const vlm_prepare *p, const vlm_ids *ids, uint32_t n_im
     return VLM_OK;
 }
 
-/* The request's pictures in the order of their placeholders; returns how many, or more than
- * VLM_REQUEST_IMAGES_MAX. */
-static size_t list_images(const vlm_request *r, const vlm_image *images[VLM_REQUEST_IMAGES_MAX])
+/* As many pictures as there are parts for them. */
+static vlm_status check_parts(const vlm_request *r, uint32_t n_images, vlm_error *err)
 {
     size_t n = 0;
-    if (r->raw_prompt != NULL) {
-        for (; n < r->n_raw_images && n < VLM_REQUEST_IMAGES_MAX; n++)
-            images[n] = &r->raw_images[n];
-        return r->n_raw_images;
-    }
     for (size_t i = 0; i < r->n_messages; i++)
-        for (size_t k = 0; k < r->messages[i].n_parts; k++) {
-            if (r->messages[i].parts[k].image == NULL) continue;
-            if (n < VLM_REQUEST_IMAGES_MAX) images[n] = r->messages[i].parts[k].image;
-            n++;
-        }
-    return n;
-}
-
-static vlm_status preprocess(const vlm_prepare *p, const vlm_image *const *images, uint32_t n,
-                             vlm_prompt *out, vlm_error *err)
-{
-    if (n == 0) return VLM_OK;
-    const size_t n_pixels = vlm_model_n_pixels(p->model);
-    size_t n_floats;
-    if (!vlm_size_mul(n_pixels, n, &n_floats)) return vlm_fail_memory(err, "pixels");
-    out->pixels = vlm_calloc(n_floats, sizeof *out->pixels);
-    if (out->pixels == NULL) return vlm_fail_memory(err, "pixels");
-    for (uint32_t i = 0; i < n; i++)
-        VLM_TRY(vlm_model_preprocess(p->model, images[i], out->pixels + i * n_pixels, err));
+        for (size_t k = 0; k < r->messages[i].n_parts; k++) n += r->messages[i].parts[k].is_picture;
+    if (n > VLM_REQUEST_IMAGES_MAX)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "messages: %zu pictures, at most %d", n,
+                        VLM_REQUEST_IMAGES_MAX);
+    if (n != n_images)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "messages: %zu picture parts for %u pictures", n,
+                        n_images);
     return VLM_OK;
 }
 
@@ -240,19 +222,18 @@ vlm_status vlm_prepare_run(const vlm_prepare *p, const vlm_request *request, vlm
     if (request->n_messages > VLM_REQUEST_MESSAGES_MAX)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "messages: more than %d",
                         VLM_REQUEST_MESSAGES_MAX);
-    const vlm_image *images[VLM_REQUEST_IMAGES_MAX];
-    const size_t n_images = list_images(request, images);
-    if (n_images > VLM_REQUEST_IMAGES_MAX)
-        return vlm_fail(err, VLM_INVALID_ARGUMENT, "messages: %zu pictures, at most %d", n_images,
-                        VLM_REQUEST_IMAGES_MAX);
+    const uint32_t n_images = vlm_pictures_n(request->pictures);
+    if (request->raw_prompt == NULL) VLM_TRY(check_parts(request, n_images, err));
 
     vlm_ids ids = {0};
     vlm_status status = tokenize(p, request, &ids, err);
-    if (status == VLM_OK) status = expand(p, &ids, (uint32_t)n_images, &out->ids, err);
+    if (status == VLM_OK) status = expand(p, &ids, n_images, &out->ids, err);
     vlm_ids_fini(&ids);
-    out->n_images = (uint32_t)n_images;
-    if (status == VLM_OK) status = preprocess(p, images, (uint32_t)n_images, out, err);
-    if (status == VLM_OK && n_images > 0) out->pictures = vlm_pictures_shim(p->model, out->pixels, (uint32_t)n_images);
-    if (status != VLM_OK) vlm_prompt_fini(out);
-    return status;
+    if (status != VLM_OK) {
+        vlm_prompt_fini(out);
+        return status;
+    }
+    out->n_images = n_images;
+    out->pictures = vlm_pictures_ref(request->pictures);
+    return VLM_OK;
 }

@@ -107,6 +107,34 @@ static void mock_job_free(vlm_engine *e, vlm_job *job)
     free_job((mock_job *)job);
 }
 
+static vlm_status mock_pictures_new(vlm_engine *e, uint32_t n_max, vlm_pictures **out,
+                                    vlm_error *err)
+{
+    (void)e;
+    *out = NULL;
+    if (n_max > VLM_REQUEST_IMAGES_MAX)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "at most %d images", VLM_REQUEST_IMAGES_MAX);
+    vlm_mock_pictures *set = calloc(1, sizeof *set);
+    if (set == NULL) return vlm_fail_memory(err, "pictures");
+    set->n_max = n_max;
+    *out = (vlm_pictures *)set;
+    return VLM_OK;
+}
+
+static vlm_status mock_pictures_add(vlm_engine *e, vlm_pictures *set, const vlm_image *image,
+                                    vlm_error *err)
+{
+    (void)e;
+    return vlm_mock_add_picture((vlm_mock_pictures *)set, image, err);
+}
+
+/* A job has its answer from the start and so needs no reference. */
+static void mock_pictures_free(vlm_engine *e, vlm_pictures *set)
+{
+    (void)e;
+    free(set);
+}
+
 static vlm_status copy_stop(mock_job *j, const vlm_request *r, vlm_error *err)
 {
     size_t n_bytes = 0;
@@ -145,6 +173,11 @@ static vlm_status fill_job(mock *m, mock_job *j, const vlm_request *r, vlm_error
     vlm_mock_count(r, &n_words, &n_images);
     if (n_images > VLM_REQUEST_IMAGES_MAX)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "at most %d images", VLM_REQUEST_IMAGES_MAX);
+    const uint32_t n_given = r->pictures == NULL ? 0 : ((const vlm_mock_pictures *)r->pictures)->n;
+    if (n_images != n_given)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT,
+                        "messages: %" PRIu64 " picture parts for %" PRIu32 " pictures", n_images,
+                        n_given);
     const uint64_t n_prompt = n_words + n_images * IMAGE_TOKENS;
     if (n_prompt >= n_ctx)
         return vlm_fail(err, VLM_OUT_OF_RANGE,
@@ -489,6 +522,9 @@ static void mock_close(vlm_engine *e)
 
 static const vlm_engine_ops mock_ops = {
     .close = mock_close,
+    .pictures_new = mock_pictures_new,
+    .pictures_add = mock_pictures_add,
+    .pictures_free = mock_pictures_free,
     .prepare = mock_prepare,
     .job_free = mock_job_free,
     .submit = mock_submit,

@@ -6,16 +6,27 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/sha256.h"
 
 enum { REPEAT_MAX = 1000000, BYTES_MAX = 32 << 20, SLOW_MS_MAX = 600000, DIGEST_SHOWN = 4 };
+
+vlm_status vlm_mock_add_picture(vlm_mock_pictures *set, const vlm_image *image, vlm_error *err)
+{
+    if (set->n == set->n_max)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT,
+                        "messages: more than the %" PRIu32 " pictures announced", set->n_max);
+    vlm_sha256(image->rgb, (size_t)image->width * image->height * 3, set->list[set->n].digest);
+    set->list[set->n].width = image->width;
+    set->list[set->n].height = image->height;
+    set->n++;
+    return VLM_OK;
+}
 
 void vlm_mock_count(const vlm_request *r, uint64_t *n_words, uint64_t *n_images)
 {
     for (size_t i = 0; i < r->n_messages; i++)
         for (size_t p = 0; p < r->messages[i].n_parts; p++) {
             const vlm_part *part = &r->messages[i].parts[p];
-            if (part->image != NULL)
+            if (part->is_picture)
                 ++*n_images;
             else
                 *n_words += vlm_mock_n_words(part->text);
@@ -142,14 +153,21 @@ static vlm_status add_body(vlm_bytes text, const cues *c, vlm_buf *answer, vlm_e
     return VLM_OK;
 }
 
-static vlm_status add_image(const vlm_image *image, vlm_buf *answer, vlm_error *err)
+static vlm_status add_image(const vlm_mock_pictures *set, size_t idx, vlm_buf *answer,
+                            vlm_error *err)
 {
-    uint8_t digest[VLM_SHA256_LEN];
-    vlm_sha256(image->rgb, (size_t)image->width * image->height * 3, digest);
-    VLM_TRY(vlm_buf_printf(answer, err, " [%" PRIu32 "x%" PRIu32 " sha256:", image->width,
-                           image->height));
-    for (int i = 0; i < DIGEST_SHOWN; i++) VLM_TRY(vlm_buf_printf(answer, err, "%02x", digest[i]));
+    VLM_TRY(vlm_buf_printf(answer, err, " [%" PRIu32 "x%" PRIu32 " sha256:", set->list[idx].width,
+                           set->list[idx].height));
+    for (int i = 0; i < DIGEST_SHOWN; i++)
+        VLM_TRY(vlm_buf_printf(answer, err, "%02x", set->list[idx].digest[i]));
     return vlm_buf_append_char(answer, ']', err);
+}
+
+static size_t count_pictures(const vlm_message *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_parts; i++) n += m->parts[i].is_picture;
+    return n;
 }
 
 vlm_status vlm_mock_answer(const vlm_request *r, bool with_faults, vlm_mock_faults *faults,
@@ -162,16 +180,18 @@ vlm_status vlm_mock_answer(const vlm_request *r, bool with_faults, vlm_mock_faul
     *faults = (vlm_mock_faults){0};
     vlm_status status = VLM_OK;
     for (size_t i = 0; status == VLM_OK && i < message->n_parts; i++)
-        if (message->parts[i].image == NULL)
+        if (!message->parts[i].is_picture)
             status =
                 vlm_buf_append(&text, message->parts[i].text.ptr, message->parts[i].text.len, err);
     if (status == VLM_OK && with_faults) status = read_cues(vlm_buf_bytes(&text), faults, &c, err);
     if (status == VLM_OK) status = vlm_buf_append_str(answer, "mock:", err);
     if (status == VLM_OK) status = add_body(vlm_buf_bytes(&text), &c, answer, err);
     vlm_buf_fini(&text);
-    for (size_t i = 0; status == VLM_OK && i < message->n_parts; i++)
-        if (message->parts[i].image != NULL)
-            status = add_image(message->parts[i].image, answer, err);
+    size_t first = 0;
+    for (const vlm_message *before = r->messages; before < message; before++)
+        first += count_pictures(before);
+    for (size_t i = 0; status == VLM_OK && i < count_pictures(message); i++)
+        status = add_image((const vlm_mock_pictures *)r->pictures, first + i, answer, err);
     return status;
 }
 

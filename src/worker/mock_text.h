@@ -3,6 +3,7 @@
 #ifndef VLM_WORKER_MOCK_TEXT_H
 #define VLM_WORKER_MOCK_TEXT_H
 
+#include "base/sha256.h"
 #include "engine/engine.h"
 
 enum { VLM_MOCK_VOCAB_SIZE = 1 << 16 };
@@ -13,10 +14,24 @@ typedef struct vlm_mock_faults {
     vlm_status error; /* VLM_OK: none */
 } vlm_mock_faults;
 
-/* Words in all texts of a request, and pictures. */
+/* vlm_pictures of the mock engine: what an answer says of each. */
+typedef struct vlm_mock_pictures {
+    uint32_t n, n_max;
+    struct {
+        uint32_t width, height;
+        uint8_t digest[VLM_SHA256_LEN]; /* of the RGB8 pixels */
+    } list[VLM_REQUEST_IMAGES_MAX];
+} vlm_mock_pictures;
+
+/* INVALID_ARGUMENT: the set is full. */
+VLM_MUST_USE vlm_status vlm_mock_add_picture(vlm_mock_pictures *set, const vlm_image *image,
+                                             vlm_error *err);
+
+/* Words in all texts of a request, and picture parts. */
 void vlm_mock_count(const vlm_request *r, uint64_t *n_words, uint64_t *n_images);
 
-/* The answer to the last user message; with with_faults its cues are read into *faults.
+/* The answer to the last user message of a request with as many pictures as picture parts; with
+ * with_faults its cues are read into *faults.
  * INVALID_ARGUMENT for a cue that cannot be read; RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_mock_answer(const vlm_request *r, bool with_faults,
                                         vlm_mock_faults *faults, vlm_buf *answer, vlm_error *err);

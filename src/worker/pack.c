@@ -128,9 +128,17 @@ static vlm_status check_text(ProtobufCBinaryData text, const char *name, size_t 
     return vlm_fail_at(err, VLM_INVALID_ARGUMENT, i, "%s[%zu]: not UTF-8", name, i);
 }
 
-static vlm_status unpack_message(const Vlm__V1__Message *m, size_t idx, const vlm_image *images,
-                                 size_t n_images, size_t *next_image, vlm_arena *arena,
-                                 vlm_message *out, vlm_error *err)
+size_t vlm_unpack_n_pictures(const Vlm__V1__GenerateRequest *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_messages; i++)
+        for (size_t p = 0; p < m->messages[i]->n_parts; p++)
+            n += m->messages[i]->parts[p]->kind_case == VLM__V1__PART__KIND_IMAGE;
+    return n;
+}
+
+static vlm_status unpack_message(const Vlm__V1__Message *m, size_t idx, size_t *n_pictures_left,
+                                 vlm_arena *arena, vlm_message *out, vlm_error *err)
 {
     vlm_part *parts = vlm_arena_array(arena, m->n_parts, sizeof *parts);
     if (parts == NULL) return vlm_fail_memory(err, "messages");
@@ -145,9 +153,10 @@ static vlm_status unpack_message(const Vlm__V1__Message *m, size_t idx, const vl
             parts[i].text = bytes_of(part->text);
             break;
         case VLM__V1__PART__KIND_IMAGE:
-            if (*next_image == n_images)
+            if (*n_pictures_left == 0)
                 return vlm_fail(err, VLM_INTERNAL, "messages[%zu]: a picture is missing", idx);
-            parts[i].image = &images[(*next_image)++];
+            --*n_pictures_left;
+            parts[i].is_picture = true;
             break;
         default:
             return vlm_fail(err, VLM_INVALID_ARGUMENT,
@@ -183,11 +192,12 @@ static vlm_status unpack_sampling(const Vlm__V1__Sampling *s, vlm_arena *arena, 
 }
 
 vlm_status vlm_unpack_request(const Vlm__V1__GenerateRequest *m, const vlm_sampling *defaults,
-                              const vlm_image *images, size_t n_images, vlm_arena *arena,
+                              const vlm_pictures *pictures, size_t n_pictures, vlm_arena *arena,
                               vlm_request *out, vlm_error *err)
 {
-    size_t next_image = 0;
-    *out = (vlm_request){.sampling = *defaults,
+    size_t n_pictures_left = n_pictures;
+    *out = (vlm_request){.pictures = pictures,
+                         .sampling = *defaults,
                          .n_choices = m->n,
                          .max_tokens = m->max_tokens,
                          .ignore_eos = m->ignore_eos != 0,
@@ -200,8 +210,7 @@ vlm_status vlm_unpack_request(const Vlm__V1__GenerateRequest *m, const vlm_sampl
     vlm_bytes *stop = vlm_arena_array(arena, m->n_stop, sizeof *stop);
     if (messages == NULL || stop == NULL) return vlm_fail_memory(err, "messages");
     for (size_t i = 0; i < m->n_messages; i++)
-        VLM_TRY(unpack_message(m->messages[i], i, images, n_images, &next_image, arena,
-                               &messages[i], err));
+        VLM_TRY(unpack_message(m->messages[i], i, &n_pictures_left, arena, &messages[i], err));
     for (size_t i = 0; i < m->n_stop; i++) {
         VLM_TRY(check_text(m->stop[i], "stop", i, err));
         stop[i] = bytes_of(m->stop[i]);

@@ -8,37 +8,33 @@
 
 enum { ARENA_MAX = 64 << 20 };
 
-static size_t count_images(const Vlm__V1__GenerateRequest *m)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < m->n_messages; i++)
-        for (size_t p = 0; p < m->messages[i]->n_parts; p++)
-            n += m->messages[i]->parts[p]->kind_case == VLM__V1__PART__KIND_IMAGE;
-    return n;
-}
-
-/* The file of a picture that is being decoded, and where it stands. */
-static vlm_status decode_image(vlm_worker_request *r, const ProtobufCBinaryData *file,
-                               vlm_decoders *decoders, vlm_image *out, vlm_error *err)
+/* Decode the file of a picture and have the engine keep what it needs of it. */
+static vlm_status add_picture(vlm_worker_request *r, const ProtobufCBinaryData *file,
+                              vlm_engine *engine, vlm_decoders *decoders, vlm_pictures *set,
+                              vlm_error *err)
 {
     vlm_image_format format;
+    vlm_image image = {0};
     const uint64_t start = vlm_clock_ns();
-    const vlm_status status =
-        vlm_decoders_run(decoders, file->data, file->len, &r->cancel, out, &format, err);
+    vlm_status status =
+        vlm_decoders_run(decoders, file->data, file->len, &r->cancel, &image, &format, err);
     r->image_ms += vlm_clock_seconds(start, vlm_clock_ns()) * 1e3;
+    if (status == VLM_OK) status = engine->ops->pictures_add(engine, set, &image, err);
+    vlm_image_fini(&image);
     if (status == VLM_INVALID_ARGUMENT) r->reason = "invalid_image";
     return status;
 }
 
-static vlm_status decode_images(vlm_worker_request *r, const Vlm__V1__GenerateRequest *m,
-                                vlm_decoders *decoders, vlm_image *images, vlm_error *err)
+/* One at a time: a decoded picture takes far more memory than what the engine keeps of it. */
+static vlm_status add_pictures(vlm_worker_request *r, const Vlm__V1__GenerateRequest *m,
+                               vlm_engine *engine, vlm_decoders *decoders, vlm_pictures *set,
+                               vlm_error *err)
 {
     for (size_t i = 0; i < m->n_messages; i++)
         for (size_t p = 0; p < m->messages[i]->n_parts; p++) {
             const Vlm__V1__Part *part = m->messages[i]->parts[p];
             if (part->kind_case != VLM__V1__PART__KIND_IMAGE) continue;
-            const vlm_status status =
-                decode_image(r, &part->image, decoders, &images[r->n_images], err);
+            const vlm_status status = add_picture(r, &part->image, engine, decoders, set, err);
             if (status != VLM_OK)
                 return vlm_fail_prefix(err, status, "messages[%zu].content[%zu]", i, p);
             r->n_images++;
@@ -50,21 +46,22 @@ static vlm_status prepare(vlm_worker_request *r, const Vlm__V1__GenerateRequest 
                           vlm_engine *engine, vlm_decoders *decoders, vlm_arena *arena,
                           vlm_error *err)
 {
-    vlm_image images[VLM_REQUEST_IMAGES_MAX] = {{0}};
+    vlm_pictures *set = NULL;
     vlm_engine_info info;
     vlm_request request;
-    const size_t n_images = count_images(m);
-    if (n_images > VLM_REQUEST_IMAGES_MAX)
+    vlm_status status = VLM_OK;
+    const size_t n = vlm_unpack_n_pictures(m);
+    if (n > VLM_REQUEST_IMAGES_MAX)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "messages: %zu pictures; at most %d are taken",
-                        n_images, VLM_REQUEST_IMAGES_MAX);
+                        n, VLM_REQUEST_IMAGES_MAX);
     engine->ops->info(engine, &info);
-    vlm_status status = decode_images(r, m, decoders, images, err);
+    if (n > 0) status = engine->ops->pictures_new(engine, (uint32_t)n, &set, err);
+    if (status == VLM_OK) status = add_pictures(r, m, engine, decoders, set, err);
     if (status == VLM_OK)
-        status =
-            vlm_unpack_request(m, &info.sampling_default, images, n_images, arena, &request, err);
+        status = vlm_unpack_request(m, &info.sampling_default, set, n, arena, &request, err);
     if (status == VLM_OK && !atomic_load(&r->cancel))
         status = engine->ops->prepare(engine, &request, &r->job, err);
-    for (size_t i = 0; i < n_images; i++) vlm_image_fini(&images[i]);
+    engine->ops->pictures_free(engine, set);
     if (status == VLM_OUT_OF_RANGE) r->reason = "context_length";
     if (status == VLM_RESOURCE_EXHAUSTED) r->reason = "overloaded";
     return status;

@@ -57,6 +57,15 @@ static inline void draw(vlm_image *image, uint32_t width, uint32_t height)
         image->rgb[i] = (uint8_t)(i * 37 + i / 300);
 }
 
+/* To be freed with pictures_free once the request has been prepared. */
+static inline vlm_pictures *make_pictures(vlm_engine *e, const vlm_image *images, uint32_t n)
+{
+    vlm_pictures *set;
+    vlm_error err;
+    if (vlm_engine_pictures(e, images, n, &set, &err) != VLM_OK) fail_msg("%s", err.msg);
+    return set;
+}
+
 static inline vlm_message user_message(const vlm_part *parts, size_t n_parts)
 {
     return (vlm_message){.role = vlm_bytes_of("user"), .parts = parts, .n_parts = n_parts};

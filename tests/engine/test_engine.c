@@ -7,7 +7,7 @@ static void test_same_bytes_on_any_threads(void **state)
     (void)state;
     vlm_image image;
     draw(&image, 61, 47);
-    vlm_part parts[] = {{.image = &image}, {.text = vlm_bytes_of("What is in this picture?")}};
+    vlm_part parts[] = {{.is_picture = true}, {.text = vlm_bytes_of("What is in this picture?")}};
     const vlm_message message = user_message(parts, 2);
     vlm_request request = {.messages = &message,
                            .n_messages = 1,
@@ -20,7 +20,10 @@ static void test_same_bytes_on_any_threads(void **state)
         answers first, other;
         for (uint32_t threads = 1; threads <= 3; threads++) {
             vlm_engine *e = open_engine(threads, (vlm_cpu_level)level);
+            vlm_pictures *set = make_pictures(e, &image, 1);
+            request.pictures = set;
             ask(e, &request, threads == 1 ? &first : &other);
+            e->ops->pictures_free(e, set);
             for (size_t c = 0; threads > 1 && c < 3; c++)
                 assert_string_equal(first.text[c].data, other.text[c].data);
             if (threads > 1) forget(&other);
@@ -29,9 +32,12 @@ static void test_same_bytes_on_any_threads(void **state)
         /* Choices draw apart, and each is what it would be alone. */
         assert_string_not_equal(first.text[0].data, first.text[1].data);
         vlm_engine *e = open_engine(2, (vlm_cpu_level)level);
+        vlm_pictures *set = make_pictures(e, &image, 1);
         vlm_request alone = request;
+        alone.pictures = set;
         alone.n_choices = 1;
         ask(e, &alone, &other);
+        e->ops->pictures_free(e, set);
         assert_string_equal(first.text[0].data, other.text[0].data);
         assert_int_equal(other.done[0].usage.n_image, 16);
         assert_int_equal(other.done[0].usage.n_completion, 40);
@@ -92,10 +98,11 @@ static int count_steps(vlm_engine *e, const vlm_request *request)
 static void test_cancel_at_every_step(void **state)
 {
     (void)state;
-    vlm_image image, second;
-    draw(&image, 30, 90);
-    draw(&second, 90, 30);
-    vlm_part parts[] = {{.image = &image}, {.image = &second}, {.text = vlm_bytes_of("Compare.")}};
+    vlm_image images[2];
+    draw(&images[0], 30, 90);
+    draw(&images[1], 90, 30);
+    vlm_part parts[] = {
+        {.is_picture = true}, {.is_picture = true}, {.text = vlm_bytes_of("Compare.")}};
     const vlm_message message = user_message(parts, 3);
     vlm_request request = {.messages = &message,
                            .n_messages = 1,
@@ -109,6 +116,8 @@ static void test_cancel_at_every_step(void **state)
                                                     .step_us = 1,
                                                     .no_prefix_cache = true,
                                                     .encoder_cache_bytes = 1});
+    vlm_pictures *set = make_pictures(e, images, 2);
+    request.pictures = set;
     answers want, got, next;
     ask(e, &request, &want);
     const int n_all = count_steps(e, &request);
@@ -141,8 +150,9 @@ static void test_cancel_at_every_step(void **state)
     e->ops->stats(e, &stats);
     assert_true(stats.kv_usage == 0.0);
     forget(&want);
-    vlm_image_fini(&image);
-    vlm_image_fini(&second);
+    e->ops->pictures_free(e, set);
+    vlm_image_fini(&images[0]);
+    vlm_image_fini(&images[1]);
     e->ops->close(e);
 }
 
@@ -256,13 +266,21 @@ static void test_refusals(void **state)
     vlm_image image;
     draw(&image, 5, 5);
     vlm_part parts[20];
-    for (size_t i = 0; i < 20; i++) parts[i] = (vlm_part){.image = &image};
+    for (size_t i = 0; i < 20; i++) parts[i] = (vlm_part){.is_picture = true};
     vlm_message message = user_message(parts, 17);
     vlm_request request = {.messages = &message, .n_messages = 1, .sampling = vlm_sampling_default};
     refused(e, &request, VLM_INVALID_ARGUMENT, "17 pictures");
     request.n_messages = 0;
     refused(e, &request, VLM_INVALID_ARGUMENT, "messages");
     request.n_messages = 1;
+    vlm_pictures *set = make_pictures(e, &image, 1);
+    message.n_parts = 2;
+    refused(e, &request, VLM_INVALID_ARGUMENT, "2 picture parts for 0 pictures");
+    request.pictures = set;
+    refused(e, &request, VLM_INVALID_ARGUMENT, "2 picture parts for 1 pictures");
+    message.n_parts = 0;
+    refused(e, &request, VLM_INVALID_ARGUMENT, "0 picture parts for 1 pictures");
+    request.pictures = NULL;
 
     char *text = malloc(4001);
     assert_non_null(text);
@@ -281,10 +299,8 @@ static void test_refusals(void **state)
     assert_int_equal(a.done[0].usage.n_image, 0);
     forget(&a);
     const vlm_bytes raw = vlm_bytes_of("two <image><image>");
-    const vlm_request raw_request = {.raw_prompt = &raw,
-                                     .raw_images = &image,
-                                     .n_raw_images = 1,
-                                     .sampling = vlm_sampling_default};
+    const vlm_request raw_request = {
+        .raw_prompt = &raw, .pictures = set, .sampling = vlm_sampling_default};
     refused(e, &raw_request, VLM_INVALID_ARGUMENT, "2 image placeholders for 1 pictures");
     request.sampling.top_p = 0.0f;
     refused(e, &request, VLM_INVALID_ARGUMENT, "top_p");
@@ -300,43 +316,60 @@ static void test_refusals(void **state)
     request.stop = &empty;
     request.n_stop = 1;
     refused(e, &request, VLM_INVALID_ARGUMENT, "stop");
+    e->ops->pictures_free(e, set);
     vlm_image_fini(&image);
     e->ops->close(e);
 }
 
-/* Pictures of requests that are prepared hold memory until the requests end; there is a limit. */
-static void test_pixels_have_a_limit(void **state)
+/* Pictures hold memory until the last job that has them ends; there is a limit, which is known
+ * before any picture is there. */
+static void test_pictures_have_a_limit(void **state)
 {
     (void)state;
-    vlm_image image;
-    draw(&image, 30, 20);
-    const vlm_part parts[] = {{.image = &image}, {.text = vlm_bytes_of("What is this?")}};
-    const vlm_message message = user_message(parts, 2), text = user_message(parts + 1, 1);
+    vlm_image images[2];
+    draw(&images[0], 30, 20);
+    images[1] = images[0];
+    const vlm_part parts[] = {
+        {.is_picture = true}, {.is_picture = true}, {.text = vlm_bytes_of("What is this?")}};
+    const vlm_message message = user_message(parts, 3), text = user_message(parts + 2, 1);
     vlm_request request = {
         .messages = &message, .n_messages = 1, .max_tokens = 1, .sampling = vlm_sampling_default};
     /* The model's pictures are 56 x 56. */
     const size_t n_picture = (size_t)3 * 56 * 56 * sizeof(float);
     vlm_engine *e =
-        open_with(&(vlm_engine_options){.n_ctx = 512, .pixels_max = 2 * n_picture + 100});
-    vlm_job *jobs[3];
+        open_with(&(vlm_engine_options){.n_ctx = 512, .pixels_max = 3 * n_picture + 100});
+    vlm_pictures *set, *small, *none;
+    vlm_job *jobs[2];
     vlm_error err;
     answers a;
+    assert_int_equal(e->ops->pictures_new(e, 4, &none, &err), VLM_RESOURCE_EXHAUSTED);
     for (size_t round = 0; round < 3; round++) {
+        set = make_pictures(e, images, 2);
+        assert_int_equal(e->ops->pictures_new(e, 2, &none, &err), VLM_RESOURCE_EXHAUSTED);
+        assert_non_null(strstr(err.msg, "pictures"));
+        assert_null(none);
+        assert_int_equal(e->ops->pictures_new(e, 1, &small, &err), VLM_OK);
+        request.pictures = set;
         assert_int_equal(e->ops->prepare(e, &request, &jobs[0], &err), VLM_OK);
         assert_int_equal(e->ops->prepare(e, &request, &jobs[1], &err), VLM_OK);
-        assert_int_equal(e->ops->prepare(e, &request, &jobs[2], &err), VLM_RESOURCE_EXHAUSTED);
-        assert_non_null(strstr(err.msg, "pictures"));
-        assert_null(jobs[2]);
+        e->ops->pictures_free(e, set);
+        e->ops->pictures_free(e, small);
         request.messages = &text;
+        request.pictures = NULL;
         ask(e, &request, &a);
         forget(&a);
         request.messages = &message;
         e->ops->job_free(e, jobs[0]);
-        ask(e, &request, &a);
+        assert_int_equal(e->ops->pictures_new(e, 2, &none, &err), VLM_RESOURCE_EXHAUSTED);
+        uint64_t id;
+        answers_init(&a);
+        assert_int_equal(e->ops->submit(e, jobs[1], &id, &err), VLM_OK);
+        run_to_end(e, id, &a);
         forget(&a);
-        e->ops->job_free(e, jobs[1]);
+        assert_int_equal(e->ops->pictures_new(e, 3, &set, &err), VLM_OK);
+        e->ops->pictures_free(e, set);
     }
-    vlm_image_fini(&image);
+    vlm_image_fini(&images[0]);
     e->ops->close(e);
 }
 
@@ -348,7 +381,7 @@ int main(void)
         cmocka_unit_test(test_cancel_at_every_step),
         cmocka_unit_test(test_cancel_in_queue),
         cmocka_unit_test(test_end_at_the_limit),
-        cmocka_unit_test(test_pixels_have_a_limit),
+        cmocka_unit_test(test_pictures_have_a_limit),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, open_folder, close_folder);

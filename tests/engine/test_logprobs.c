@@ -243,7 +243,7 @@ static void read_images(golden *g, const vlm_json *names)
         assert_int_equal(
             vlm_image_decode(file.data, file.len, &vlm_image_limits_default, &g->images[i], &err),
             VLM_OK);
-        g->parts[i] = (vlm_part){.image = &g->images[i]};
+        g->parts[i] = (vlm_part){.is_picture = true};
         vlm_buf_fini(&file);
     }
 }
@@ -273,9 +273,9 @@ static void check_golden_case(vlm_engine *e, const char *model, const vlm_json *
     g->parts[g->n_images] = (vlm_part){.text = prompt};
     const vlm_message message = user_message(g->parts, g->n_images + 1);
     vlm_request request = {.messages = &message, .n_messages = 1};
-    if (vlm_json_bool(vlm_json_get(c, "raw")))
-        request = (vlm_request){
-            .raw_prompt = &prompt, .raw_images = g->images, .n_raw_images = g->n_images};
+    if (vlm_json_bool(vlm_json_get(c, "raw"))) request = (vlm_request){.raw_prompt = &prompt};
+    vlm_pictures *set = make_pictures(e, g->images, (uint32_t)g->n_images);
+    request.pictures = set;
     request.sampling = vlm_sampling_default;
     request.sampling.temperature = 0.0f;
     request.logprobs = true;
@@ -286,6 +286,7 @@ static void check_golden_case(vlm_engine *e, const char *model, const vlm_json *
     vlm_engine_info info;
     e->ops->info(e, &info);
     const uint32_t n = ask_seen(e, &request, got, 64);
+    e->ops->pictures_free(e, set);
     const vlm_st_tensor *output = vlm_safetensors_find(g->tensors, "output_ids");
     const size_t n_output = output->n_bytes / sizeof(int64_t);
     /* All but the token that ended it. */

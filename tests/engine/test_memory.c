@@ -6,13 +6,26 @@
 
 #if FAILMALLOC_AVAILABLE
 
+/* The request with the picture, as far as the queue. */
+static vlm_status submit(vlm_engine *e, vlm_request request, const vlm_image *image, uint64_t *id,
+                         vlm_error *err)
+{
+    vlm_pictures *set;
+    VLM_TRY(vlm_engine_pictures(e, image, 1, &set, err));
+    request.pictures = set;
+    const vlm_status status = vlm_engine_submit(e, &request, id, err);
+    e->ops->pictures_free(e, set);
+    return status;
+}
+
 /* The status of the request's end; what it said before is in got. */
-static vlm_status try_request(vlm_engine *e, const vlm_request *request, answers *got)
+static vlm_status try_request(vlm_engine *e, const vlm_request *request, const vlm_image *image,
+                              answers *got)
 {
     uint64_t id;
     vlm_error err = {0};
     vlm_event event;
-    vlm_status end = vlm_engine_submit(e, request, &id, &err);
+    vlm_status end = submit(e, *request, image, &id, &err);
     if (end != VLM_OK) {
         failmalloc_off();
         assert_true(err.msg[0] != '\0');
@@ -35,12 +48,22 @@ static vlm_status try_request(vlm_engine *e, const vlm_request *request, answers
     return end;
 }
 
+static void ask_about(vlm_engine *e, const vlm_request *request, const vlm_image *image, answers *a)
+{
+    uint64_t id;
+    vlm_error err;
+    answers_init(a);
+    assert_int_equal(submit(e, *request, image, &id, &err), VLM_OK);
+    run_to_end(e, id, a);
+    assert_false(a->failed);
+}
+
 static void test_every_allocation_fails(void **state)
 {
     (void)state;
     vlm_image image;
     draw(&image, 30, 20);
-    const vlm_part parts[] = {{.image = &image}, {.text = vlm_bytes_of("What is this?")}};
+    const vlm_part parts[] = {{.is_picture = true}, {.text = vlm_bytes_of("What is this?")}};
     const vlm_message message = user_message(parts, 2);
     const vlm_bytes stop = vlm_bytes_of("zzz");
     vlm_request request = {.messages = &message,
@@ -55,7 +78,7 @@ static void test_every_allocation_fails(void **state)
                            .sampling = vlm_sampling_default};
     answers want, got;
     vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512});
-    ask(e, &request, &want);
+    ask_about(e, &request, &image, &want);
     e->ops->close(e);
     unsigned n_refused = 0, n_failed = 0;
     /* A new engine each time: one keeps the buffers that it has made. */
@@ -67,7 +90,7 @@ static void test_every_allocation_fails(void **state)
             e->ops->close(e);
             break;
         }
-        const vlm_status end = try_request(e, &request, &got);
+        const vlm_status end = try_request(e, &request, &image, &got);
         if (end == VLM_OK) {
             same_answers(&want, &got);
         } else {
@@ -76,7 +99,7 @@ static void test_every_allocation_fails(void **state)
             n_failed += got.started;
         }
         forget(&got);
-        ask(e, &request, &got);
+        ask_about(e, &request, &image, &got);
         same_answers(&want, &got);
         forget(&got);
         e->ops->close(e);

@@ -8,6 +8,8 @@
 enum { N_KINDS = 8, N_OPS = 2500, LIVE_MAX = N_OPS };
 
 static vlm_image images[3];
+static vlm_image kind_images[N_KINDS][2]; /* views of images */
+static uint32_t n_kind_images[N_KINDS];
 static vlm_part parts[N_KINDS][3];
 static vlm_message messages[N_KINDS];
 static vlm_request requests[N_KINDS];
@@ -24,9 +26,11 @@ static void make_requests(void)
     draw(&images[2], 5, 5);
     stop = vlm_bytes_of("e");
     for (uint32_t i = 0; i < N_KINDS; i++) {
-        const uint32_t n_images = i % 3;
-        for (uint32_t k = 0; k < n_images; k++)
-            parts[i][k] = (vlm_part){.image = &images[(i + k) % 3]};
+        const uint32_t n_images = n_kind_images[i] = i % 3;
+        for (uint32_t k = 0; k < n_images; k++) {
+            kind_images[i][k] = images[(i + k) % 3];
+            parts[i][k] = (vlm_part){.is_picture = true};
+        }
         parts[i][n_images] = (vlm_part){.text = vlm_bytes_of(texts[i % 4])};
         messages[i] = user_message(parts[i], n_images + 1);
         requests[i] = (vlm_request){.messages = &messages[i],
@@ -45,6 +49,21 @@ static void make_requests(void)
         if (i == 6) requests[i].stop = &stop;
         if (i == 6) requests[i].n_stop = 1;
     }
+}
+
+/* An engine for which the requests' pictures have been made ready. */
+static vlm_engine *open_ready(const vlm_engine_options *options, vlm_pictures *sets[N_KINDS])
+{
+    vlm_engine *e = open_with(options);
+    for (uint32_t i = 0; i < N_KINDS; i++)
+        requests[i].pictures = sets[i] = make_pictures(e, kind_images[i], n_kind_images[i]);
+    return e;
+}
+
+static void close_ready(vlm_engine *e, vlm_pictures *sets[N_KINDS])
+{
+    for (uint32_t i = 0; i < N_KINDS; i++) e->ops->pictures_free(e, sets[i]);
+    e->ops->close(e);
 }
 
 static uint64_t random_state;
@@ -106,7 +125,7 @@ static void end_all(vlm_engine *e, table *t, const answers *want)
     while (e->ops->step(e)) take_all(e, t);
     for (uint32_t i = 0; i < t->n; i++) {
         live *l = t->rows[i];
-        if (!l->got.over || l->got.failed) fail_msg("request %u of %u, kind %u: over %d failed %d started %d", i, t->n, l->kind, l->got.over, l->got.failed, l->got.started);
+        assert_true(l->got.over && !l->got.failed);
         assert_true(!l->got.cancelled || l->asked_to_end);
         same_answers(&want[l->kind], &l->got);
         t->n_over += !l->got.cancelled;
@@ -123,11 +142,12 @@ static void random_run(uint64_t seed, const vlm_engine_options *options)
 {
     answers want[N_KINDS];
     table t = {0};
+    vlm_pictures *sets[N_KINDS];
     const vlm_engine_options alone = {.n_threads = 1, .n_ctx = 512, .no_prefix_cache = true};
-    vlm_engine *e = open_with(&alone);
+    vlm_engine *e = open_ready(&alone, sets);
     for (uint32_t i = 0; i < N_KINDS; i++) ask(e, &requests[i], &want[i]);
-    e->ops->close(e);
-    e = open_with(options);
+    close_ready(e, sets);
+    e = open_ready(options, sets);
     random_state = seed;
     for (uint32_t op = 0; op < N_OPS; op++) {
         const uint32_t what = random_below(10);
@@ -149,7 +169,7 @@ static void random_run(uint64_t seed, const vlm_engine_options *options)
     e->ops->stats(e, &stats);
     if (options->kv_bytes > 0) assert_true(stats.n_preemptions > 20);
     for (uint32_t i = 0; i < N_KINDS; i++) forget(&want[i]);
-    e->ops->close(e);
+    close_ready(e, sets);
 }
 
 /* Bytes of the key/value cache for as many tokens. */
@@ -189,8 +209,9 @@ static void test_close_in_the_middle(void **state)
         uint64_t id;
         vlm_error err;
         vlm_job *job;
+        vlm_pictures *sets[N_KINDS];
         vlm_engine *e =
-            open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512, .step_us = 1});
+            open_ready(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512, .step_us = 1}, sets);
         for (uint32_t i = 0; i < 4; i++)
             assert_int_equal(vlm_engine_submit(e, &requests[i], &id, &err), VLM_OK);
         e->ops->cancel(e, id);
@@ -198,7 +219,7 @@ static void test_close_in_the_middle(void **state)
         for (int i = 0; i < n_steps; i++) (void)e->ops->step(e);
         e->ops->job_free(e, job);
         e->ops->job_free(e, NULL);
-        e->ops->close(e);
+        close_ready(e, sets);
     }
 }
 
@@ -227,8 +248,15 @@ static void *prepare_many(void *user)
         vlm_buf text;
         vlm_engine_info info;
         vlm_buf_init(&text, 4096);
-        bool ok = h->e->ops->prepare(h->e, &requests[kind], &job, &err) == VLM_OK;
-        ok = ok && h->e->ops->prepare(h->e, &requests[0], &spare, &err) == VLM_OK;
+        /* One request with pictures of its own, one with those that all threads share. */
+        vlm_request request = requests[kind];
+        vlm_pictures *set = NULL;
+        bool ok =
+            vlm_engine_pictures(h->e, kind_images[kind], n_kind_images[kind], &set, &err) == VLM_OK;
+        request.pictures = set;
+        ok = ok && h->e->ops->prepare(h->e, &request, &job, &err) == VLM_OK;
+        h->e->ops->pictures_free(h->e, set);
+        ok = ok && h->e->ops->prepare(h->e, &requests[2], &spare, &err) == VLM_OK;
         ok = ok && h->e->ops->tokenize(h->e, vlm_bytes_of("Hello world"), true, false, &ids, &n,
                                        &err) == VLM_OK;
         ok = ok && h->e->ops->detokenize(h->e, ids, n, false, &text, &err) == VLM_OK;
@@ -252,7 +280,8 @@ static void test_prepare_on_threads(void **state)
     answers want[N_KINDS];
     table t = {0};
     pthread_t threads[N_PREPARERS];
-    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 2, .n_ctx = 512});
+    vlm_pictures *sets[N_KINDS];
+    vlm_engine *e = open_ready(&(vlm_engine_options){.n_threads = 2, .n_ctx = 512}, sets);
     for (uint32_t i = 0; i < N_KINDS; i++) ask(e, &requests[i], &want[i]);
     handover h = {.e = e, .lock = PTHREAD_MUTEX_INITIALIZER};
     for (size_t i = 0; i < N_PREPARERS; i++)
@@ -276,7 +305,7 @@ static void test_prepare_on_threads(void **state)
     end_all(e, &t, want);
     assert_int_equal(t.n_over, N_PREPARERS * N_EACH);
     for (uint32_t i = 0; i < N_KINDS; i++) forget(&want[i]);
-    e->ops->close(e);
+    close_ready(e, sets);
 }
 
 int main(void)

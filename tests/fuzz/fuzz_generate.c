@@ -51,9 +51,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     vlm_job *job = NULL;
     vlm_error error;
     vlm_arena_init(&arena, 64 << 20);
-    vlm_status status = vlm_unpack_request(m, &vlm_sampling_default, images, VLM_REQUEST_IMAGES_MAX,
-                                           &arena, &request, &error);
+    /* Those above the most that are taken are missing: unpacking must notice. */
+    const size_t n_parts = vlm_unpack_n_pictures(m);
+    const uint32_t n =
+        n_parts < VLM_REQUEST_IMAGES_MAX ? (uint32_t)n_parts : VLM_REQUEST_IMAGES_MAX;
+    vlm_pictures *set;
+    FUZZ_CHECK(vlm_engine_pictures(engine, images, n, &set, NULL) == VLM_OK);
+    vlm_status status =
+        vlm_unpack_request(m, &vlm_sampling_default, set, n, &arena, &request, &error);
     if (status == VLM_OK) status = engine->ops->prepare(engine, &request, &job, &error);
+    engine->ops->pictures_free(engine, set);
     if (status == VLM_OK)
         run(job, &request);
     else
