@@ -75,6 +75,81 @@ VLM_INLINE void linear_row(const vlm_dtype dtype, float *y, const float *x, cons
     }
 }
 
+/* A few rows: n_rows x n_outs sums (constants, at most FEW_TILE_ROWS x FEW_TILE_OUTS), the weights
+ * made float in registers as they come. */
+enum { FEW_TILE_ROWS = 6, FEW_TILE_OUTS = 2, FEW_ROWS_MAX = 30 };
+
+typedef struct few {
+    float *y;
+    const float *x, *bias;
+    const unsigned char *w;
+    size_t y_stride, n_k;
+    bool add;
+} few;
+
+VLM_INLINE void few_tile(const vlm_dtype dtype, const size_t n_rows, const size_t n_outs,
+                         const few *f, size_t row, size_t out)
+{
+    const size_t size = dtype == VLM_DTYPE_F32 ? 4 : 2, n_k = f->n_k, row_bytes = n_k * size;
+    const unsigned char *w = f->w + out * row_bytes;
+    const float *x = f->x + row * n_k;
+    const __m256 zero = _mm256_setzero_ps();
+    __m256 s[FEW_TILE_ROWS][FEW_TILE_OUTS];
+    for (size_t r = 0; r < FEW_TILE_ROWS; r++) s[r][0] = s[r][1] = zero;
+    const size_t line = 64 / size;
+    size_t k = 0;
+    for (; k + line <= n_k; k += line) {
+        for (size_t o = 0; o < n_outs; o++)
+            _mm_prefetch((const char *)w + (o + n_outs) * row_bytes + k * size, _MM_HINT_T0);
+        for (size_t i = 0; i < line; i += 8) {
+            __m256 weight[FEW_TILE_OUTS];
+            for (size_t o = 0; o < n_outs; o++)
+                weight[o] = vlm_load8(dtype, w + o * row_bytes + (k + i) * size);
+            for (size_t r = 0; r < n_rows; r++) {
+                const __m256 value = _mm256_loadu_ps(x + r * n_k + k + i);
+                for (size_t o = 0; o < n_outs; o++)
+                    s[r][o] = _mm256_fmadd_ps(value, weight[o], s[r][o]);
+            }
+        }
+    }
+    for (; k < n_k; k += 8) {
+        const size_t n = n_k - k < 8 ? n_k - k : 8;
+        for (size_t o = 0; o < n_outs; o++) {
+            const unsigned char *from = w + o * row_bytes + k * size;
+            const __m256 weight = n == 8 ? vlm_load8(dtype, from) : vlm_load8_first(dtype, from, n);
+            for (size_t r = 0; r < n_rows; r++)
+                s[r][o] = _mm256_fmadd_ps(vlm_load_first(x + r * n_k + k, n), weight, s[r][o]);
+        }
+    }
+    for (size_t r = 0; r < n_rows; r++)
+        store_outs(f->y + (row + r) * f->y_stride + out,
+                   vlm_sum_lanes_x4(s[r][0], n_outs > 1 ? s[r][1] : zero, zero, zero), n_outs,
+                   f->bias == NULL ? NULL : f->bias + out, f->add);
+}
+
+VLM_INLINE void few_rows(const vlm_dtype dtype, const size_t n_outs, const few *f, size_t n,
+                         size_t out)
+{
+    size_t r = 0;
+    for (; r + FEW_TILE_ROWS <= n; r += FEW_TILE_ROWS)
+        few_tile(dtype, FEW_TILE_ROWS, n_outs, f, r, out);
+    switch (n - r) {
+    case 1: few_tile(dtype, 1, n_outs, f, r, out); break;
+    case 2: few_tile(dtype, 2, n_outs, f, r, out); break;
+    case 3: few_tile(dtype, 3, n_outs, f, r, out); break;
+    case 4: few_tile(dtype, 4, n_outs, f, r, out); break;
+    case 5: few_tile(dtype, 5, n_outs, f, r, out); break;
+    default: break;
+    }
+}
+
+VLM_INLINE void linear_few(const vlm_dtype dtype, const few *f, size_t n, size_t n_out)
+{
+    size_t o = 0;
+    for (; o + FEW_TILE_OUTS <= n_out; o += FEW_TILE_OUTS) few_rows(dtype, FEW_TILE_OUTS, f, n, o);
+    if (o < n_out) few_rows(dtype, 1, f, n, o);
+}
+
 /* What all tiles of one block of k share. */
 typedef struct block {
     const float *x, *panel, *bias;
@@ -130,6 +205,12 @@ VLM_INLINE void linear_rows(const vlm_dtype dtype, vlm_widen_kernel *widen, floa
 {
     if (n == 1) {
         linear_row(dtype, y, x, w, n_out, n_k, bias, add);
+        return;
+    }
+    if (n <= FEW_ROWS_MAX) {
+        const few f = {
+            .y = y, .x = x, .bias = bias, .w = w, .y_stride = y_stride, .n_k = n_k, .add = add};
+        linear_few(dtype, &f, n, n_out);
         return;
     }
     const size_t size = dtype == VLM_DTYPE_F32 ? 4 : 2;
