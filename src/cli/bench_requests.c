@@ -214,7 +214,8 @@ enum {
     SHARED_PICTURES = 6,
     TOKENS_OF_A_WORD = 3,  /* of the words above, about */
     TOKENS_OF_A_TURN = 24, /* what a template puts around it */
-    MAX_TOKENS = 24
+    MAX_TOKENS = 24,
+    LONG_TOKENS = 96
 };
 
 typedef struct maker {
@@ -256,7 +257,7 @@ static vlm_status text_of(maker *m, vlm_bytes prefix, uint32_t n_words, vlm_byte
 /* How many words fit beside the pictures of a request. */
 static uint32_t word_room(const maker *m, size_t n_images)
 {
-    const uint64_t taken = n_images * m->n_image_tokens + MAX_TOKENS + 2 * TOKENS_OF_A_TURN;
+    const uint64_t taken = n_images * m->n_image_tokens + LONG_TOKENS + 2 * TOKENS_OF_A_TURN;
     const uint64_t room = m->n_ctx > taken ? (m->n_ctx - taken) / TOKENS_OF_A_WORD : 0;
     return room > 320 ? 320 : (uint32_t)room;
 }
@@ -311,8 +312,9 @@ static vlm_status make_one(maker *m, size_t idx, vlm_error *err)
     vlm_bench_request r = {0};
     VLM_TRY(make_prompt(m, idx, &r, err));
     make_sampling(m, &r.sampling);
-    r.n_choices = chance(m, 70) ? 1 : between(m, 2, 3);
-    r.max_tokens = between(m, 1, MAX_TOKENS);
+    r.n_choices = chance(m, 70) ? 1 : chance(m, 60) ? between(m, 2, 3) : between(m, 4, 8);
+    /* Some are long, so that a cache without room must put answers off. */
+    r.max_tokens = between(m, 0, 3) > 0 ? between(m, 1, MAX_TOKENS) : between(m, 25, LONG_TOKENS);
     r.ignore_eos = chance(m, 50);
     r.logprobs = chance(m, 30);
     r.n_top_logprobs = r.logprobs && chance(m, 70) ? 3 : 0;

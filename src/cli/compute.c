@@ -5,6 +5,9 @@
 #include "cli/model_arg.h"
 #include "worker/mock.h"
 
+/* Requests that vlmd bench sends at once. */
+enum { BENCH_RUNNING = 16 };
+
 static vlm_weight_dtype weight_dtype(vlm_opt_dtype dtype)
 {
     switch (dtype) {
@@ -24,6 +27,11 @@ vlm_engine_options vlm_cli_engine_options(const vlm_options *opt)
         .dtype = weight_dtype(opt->dtype),
         .n_ctx = opt->ctx,
         .n_threads = opt->threads,
+        .running_max = opt->command == VLM_COMMAND_BENCH ? BENCH_RUNNING : 1,
+        .chunk_max = opt->prefill_chunk,
+        .kv_dtype = opt->kv_dtype == VLM_OPT_KV_DTYPE_F16 ? VLM_DTYPE_F16 : VLM_DTYPE_F32,
+        .memory_max = opt->memory,
+        .encoder_cache_bytes = opt->given[VLM_OPTION_ENCODER_CACHE] ? opt->encoder_cache : 0,
     };
     if (opt->cpu_level != VLM_OPT_CPU_LEVEL_AUTO) {
         options.cpu_level_given = true;
@@ -50,6 +58,7 @@ vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder, vlm_
         return vlm_mock_open(&mock, engine, err);
     }
     vlm_engine_options options = vlm_cli_engine_options(opt);
+    if ((1u << opt->command & VLM_CMDS_MODEL) != 0) options.running_max = opt->max_running;
     options.waiting_max = opt->max_running + opt->max_waiting; /* the worker counts them */
     VLM_TRY(vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, folder, err));
     return vlm_engine_open(*folder, &options, engine, err);

@@ -58,6 +58,8 @@ enum {
     VLM_CMDS_ANSWER = VLM_CMDS_ASK | VLM_CMDS_MODEL, /* pictures and a forward pass */
     VLM_CMDS_COMPUTE = VLM_CMDS_ANSWER | VLM_CMDS_BENCH,
     VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT, /* open a whole model */
+    /* Share out memory. */
+    VLM_CMDS_CACHES = VLM_CMDS_RUN | VLM_CMDS_MODEL | VLM_CMDS_BENCH | VLM_CMDS_INSPECT,
     VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE
 };
 
@@ -69,6 +71,9 @@ enum {
     X(VLM_OPT_DTYPE_F16, "f16", true)                                                              \
     X(VLM_OPT_DTYPE_Q8, "q8", false)                                                               \
     X(VLM_OPT_DTYPE_Q4, "q4", false)
+#define VLM_OPT_KV_DTYPE_LIST(X)                                                                   \
+    X(VLM_OPT_KV_DTYPE_F32, "f32", true)                                                           \
+    X(VLM_OPT_KV_DTYPE_F16, "f16", true)
 #define VLM_OPT_DEVICE_LIST(X)                                                                     \
     X(VLM_OPT_DEVICE_CPU, "cpu", true)                                                             \
     X(VLM_OPT_DEVICE_CUDA, "cuda", false)
@@ -78,6 +83,7 @@ enum {
 
 #define VLM_OPT_CHOICE_ENUM(id, text, supported) id,
 typedef enum vlm_opt_dtype { VLM_OPT_DTYPE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_dtype;
+typedef enum vlm_opt_kv_dtype { VLM_OPT_KV_DTYPE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_kv_dtype;
 typedef enum vlm_opt_device { VLM_OPT_DEVICE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_device;
 typedef enum vlm_opt_switch { VLM_OPT_SWITCH_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_switch;
 #undef VLM_OPT_CHOICE_ENUM
@@ -237,6 +243,17 @@ typedef struct vlm_option_values {
            VLM_CMDS_NONE, "where to compute")                                                      \
     U32(CTX, ctx, "ctx", 0, "N", 0, 0, 1u << 24, "0: the model's", VLM_CMDS_LOAD, VLM_CMDS_NONE,   \
         "longest context, in tokens")                                                              \
+    CHOICE(KV_DTYPE, kv_dtype, "kv-dtype", 0, vlm_opt_kv_dtype, VLM_OPT_KV_DTYPE_F32,              \
+           VLM_CMDS_CACHES, VLM_CMDS_NONE, "keys and values in the cache")                         \
+    SIZE(MEMORY, memory, "memory", 0, "SIZE", 0, 0, (size_t)1 << 50, "0: half of what is free",    \
+         VLM_CMDS_CACHES, VLM_CMDS_NONE,                                                           \
+         "for weights, caches and working memory; what is left holds keys and values")             \
+    SIZE(ENCODER_CACHE, encoder_cache, "encoder-cache", 0, "SIZE", (size_t)256 << 20, 1,           \
+         (size_t)1 << 40, "256MiB", VLM_CMDS_CACHES, VLM_CMDS_NONE,                                \
+         "what the vision tower made of pictures, kept for the next question")                     \
+    U32(PREFILL_CHUNK, prefill_chunk, "prefill-chunk", 0, "N", 0, 0, 1u << 16,                     \
+        "0: so many that running answers stay smooth", VLM_CMDS_MODEL | VLM_CMDS_BENCH,            \
+        VLM_CMDS_NONE, "prompt tokens of a step at most")                                          \
     CHOICE(CPU_LEVEL, cpu_level, "cpu-level", 0, vlm_opt_cpu_level, VLM_OPT_CPU_LEVEL_AUTO,        \
            VLM_CMDS_COMPUTE, VLM_CMDS_NONE, "kernels: auto is the best that this CPU has")         \
     SIZE(MAX_IMAGE_BYTES, max_image_bytes, "max-image-bytes", 0, "SIZE", (size_t)20 << 20, 1,      \
