@@ -17,9 +17,7 @@ set(CMAKE_C_FLAGS_DEBUG "-O1 -g")
 
 add_library(vlm_flags INTERFACE)
 target_include_directories(vlm_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
-# VLM_DEBUG: checks that cost time, and the guard of base/noalloc.h; with a sanitizer only.
-target_compile_definitions(vlm_flags INTERFACE _GNU_SOURCE VLM_VERSION="${PROJECT_VERSION}"
-    $<$<AND:$<CONFIG:Debug>,$<BOOL:${VLM_SANITIZE}>>:VLM_DEBUG>)
+target_compile_definitions(vlm_flags INTERFACE _GNU_SOURCE VLM_VERSION="${PROJECT_VERSION}")
 target_compile_options(vlm_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wdouble-promotion
     -Wstrict-prototypes -Wmissing-prototypes -Werror -fno-math-errno -ffp-contract=off
@@ -31,6 +29,8 @@ target_link_options(vlm_flags INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack,--gc-
 target_compile_options(vlm_flags INTERFACE -ffunction-sections -fdata-sections)
 
 if(VLM_SANITIZE)
+    # Checks that cost time, and the guard of base/noalloc.h, which needs a sanitizer's allocator.
+    target_compile_definitions(vlm_flags INTERFACE VLM_DEBUG)
     target_compile_options(vlm_flags INTERFACE
         -fsanitize=${VLM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(vlm_flags INTERFACE -fsanitize=${VLM_SANITIZE})
