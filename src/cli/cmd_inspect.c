@@ -9,10 +9,15 @@
 #include "cli/compute.h"
 #include "cli/inspect_tensors.h"
 #include "cli/model_arg.h"
+#include "engine/memory.h"
 #include "engine/prepare.h"
 #include "model/model.h"
 
-enum { REPORT_LEN_MAX = 1 << 30, PROBLEMS_MAX = 8 };
+enum {
+    REPORT_LEN_MAX = 1 << 30,
+    PROBLEMS_MAX = 8,
+    RUNNING = 64, /* --max-running's default: how a server would share out memory */
+};
 
 typedef struct report {
     vlm_folder *folder;
@@ -22,6 +27,8 @@ typedef struct report {
     vlm_tokenizer *tokenizer;
     vlm_chat *chat;
     uint32_t n_ctx;
+    vlm_dtype kv_dtype;
+    vlm_memory_plan plan;             /* n_blocks 0: the model cannot be opened */
     vlm_error problems[PROBLEMS_MAX]; /* why it cannot run */
     size_t n_problems;
 } report;
@@ -44,7 +51,11 @@ static void try_open(report *r, const vlm_options *opt)
     const vlm_model_options options = {.n_ctx = o.n_ctx};
     vlm_status status = vlm_backend_cpu_open(1, VLM_CPU_REFERENCE, &backend, &err);
     if (status == VLM_OK) status = vlm_model_open(r->folder, backend, &options, &model, &err);
-    if (status != VLM_OK) add_problem(r, &err);
+    if (status == VLM_OK) status = vlm_memory_plan_of(model, &o, RUNNING, &r->plan, &err);
+    if (status != VLM_OK) {
+        r->plan = (vlm_memory_plan){0};
+        add_problem(r, &err);
+    }
     vlm_model_close(model);
     if (backend != NULL) backend->ops->close(backend);
 }
@@ -71,10 +82,16 @@ static void read_all(report *r, const vlm_options *opt)
     if (opt->ctx == 0 && r->n_ctx > VLM_CTX_DEFAULT_MAX) r->n_ctx = VLM_CTX_DEFAULT_MAX;
 }
 
-/* Keys and values of one token in all layers, float32. */
-static uint64_t kv_bytes_per_token(const vlm_text_config *t)
+/* Keys and values of one token in all layers. */
+static uint64_t kv_bytes_per_token(const report *r)
 {
-    return (uint64_t)t->n_layers * 2 * t->n_kv_heads * t->head_dim * sizeof(float);
+    const vlm_text_config *t = &r->config.text;
+    return (uint64_t)t->n_layers * 2 * t->n_kv_heads * t->head_dim * vlm_dtype_size(r->kv_dtype);
+}
+
+static const char *kv_dtype_name(const report *r)
+{
+    return r->kv_dtype == VLM_DTYPE_F16 ? "f16" : "f32";
 }
 
 static vlm_status append_list(const uint32_t *values, uint32_t n, vlm_buf *out, vlm_error *err)
@@ -103,6 +120,22 @@ static vlm_status decoder_text(const vlm_config *c, vlm_buf *out, vlm_error *err
     return vlm_buf_append_str(out, "\n", err);
 }
 
+/* How a server would share out the memory that is free here, or that --memory gives. */
+static vlm_status plan_text(const report *r, vlm_buf *out, vlm_error *err)
+{
+    const vlm_memory_plan *p = &r->plan;
+    char fixed[32], kv[32], pictures[32];
+    if (p->n_blocks == 0) return VLM_OK;
+    vlm_inspect_size_text(p->fixed_bytes, fixed);
+    vlm_inspect_size_text((uint64_t)p->n_blocks * p->block_bytes, kv);
+    vlm_inspect_size_text((uint64_t)p->n_pictures * p->picture_bytes, pictures);
+    return vlm_buf_printf(out, err,
+                          "                as a server here: weights and working memory %s, cache "
+                          "of %s for %u tokens,\n"
+                          "                encoder cache of %s for %u pictures\n",
+                          fixed, kv, p->n_blocks * VLM_KV_BLOCK_TOKENS, pictures, p->n_pictures);
+}
+
 static vlm_status config_text(const report *r, vlm_buf *out, vlm_error *err)
 {
     const vlm_config *c = &r->config;
@@ -120,12 +153,13 @@ static vlm_status config_text(const report *r, vlm_buf *out, vlm_error *err)
     VLM_TRY(append_list(c->feature_layers, c->n_feature_layers, out, err));
     VLM_TRY(vlm_buf_printf(out, err, ", strategy %s; %u tokens a picture\n",
                            c->feature_full ? "full" : "default", c->n_image_tokens));
-    const uint64_t per_token = kv_bytes_per_token(&c->text);
+    const uint64_t per_token = kv_bytes_per_token(r);
     vlm_inspect_size_text(per_token * r->n_ctx, kv);
-    return vlm_buf_printf(out, err,
-                          "memory          key/value cache %s for a context of %u (%llu bytes a "
-                          "token, f32), beside the mapped weights\n",
-                          kv, r->n_ctx, (unsigned long long)per_token);
+    VLM_TRY(vlm_buf_printf(out, err,
+                           "memory          keys and values: %s for a context of %u (%llu bytes a "
+                           "token, %s)\n",
+                           kv, r->n_ctx, (unsigned long long)per_token, kv_dtype_name(r)));
+    return plan_text(r, out, err);
 }
 
 static vlm_status report_text(const report *r, vlm_buf *out, vlm_error *err)
@@ -179,10 +213,18 @@ static vlm_status config_json(const report *r, vlm_buf *out, vlm_error *err)
         "\"layer_norm_eps\":%g},",
         v->hidden_size, v->intermediate_size, v->n_layers, v->n_heads, v->image_size, v->patch_size,
         v->n_channels, vlm_act_name(v->hidden_act), (double)v->layer_norm_eps));
-    const uint64_t per_token = kv_bytes_per_token(t);
+    const uint64_t per_token = kv_bytes_per_token(r);
+    const vlm_memory_plan *p = &r->plan;
     return vlm_buf_printf(
-        out, err, "\"memory\":{\"context\":%u,\"kv_bytes_per_token\":%llu,\"kv_bytes\":%llu},",
-        r->n_ctx, (unsigned long long)per_token, (unsigned long long)(per_token * r->n_ctx));
+        out, err,
+        "\"memory\":{\"context\":%u,\"kv_dtype\":\"%s\",\"kv_bytes_per_token\":%llu,"
+        "\"kv_bytes\":%llu,\"fixed_bytes\":%zu,\"kv_cache_tokens\":%llu,\"kv_cache_bytes\":%llu,"
+        "\"encoder_cache_pictures\":%u,\"encoder_cache_bytes\":%llu},",
+        r->n_ctx, kv_dtype_name(r), (unsigned long long)per_token,
+        (unsigned long long)(per_token * r->n_ctx), p->fixed_bytes,
+        (unsigned long long)p->n_blocks * VLM_KV_BLOCK_TOKENS,
+        (unsigned long long)p->n_blocks * p->block_bytes, p->n_pictures,
+        (unsigned long long)p->n_pictures * p->picture_bytes);
 }
 
 static vlm_status report_json(const report *r, vlm_buf *out, vlm_error *err)
@@ -248,6 +290,7 @@ int vlm_cmd_inspect(const vlm_options *opt)
     report r = {0};
     vlm_error err;
     if (vlm_model_arg_open(opt->args[0], &r.folder, &err) != VLM_OK) return vlm_cli_fail(&err);
+    r.kv_dtype = vlm_cli_engine_options(opt).kv_dtype;
     read_all(&r, opt);
     const int code = print_report(&r, opt);
     vlm_chat_free(r.chat);

@@ -65,19 +65,6 @@ static vlm_status ask_stdin(vlm_engine *engine, const vlm_options *opt, bool *ca
     return status;
 }
 
-static void log_ready(vlm_engine *engine, uint64_t start_ns)
-{
-    vlm_engine_info info;
-    engine->ops->info(engine, &info);
-    vlm_log(
-        VLM_LOG_INFO,
-        "ready in %.3f s: %s, %.1f MB of weights, context %u, %u threads on %s (%s), chat template "
-        "from %s",
-        vlm_clock_seconds(start_ns, vlm_clock_ns()), info.model_type,
-        (double)info.weight_bytes * 1e-6, info.n_ctx, info.n_threads, info.device, info.cpu_level,
-        info.chat_template);
-}
-
 int vlm_cmd_run(const vlm_options *opt)
 {
     vlm_error err;
@@ -87,7 +74,7 @@ int vlm_cmd_run(const vlm_options *opt)
     const uint64_t start_ns = vlm_clock_ns();
     vlm_status status = vlm_cli_open_engine(opt, &folder, &engine, &err);
     if (status == VLM_OK) {
-        log_ready(engine, start_ns);
+        vlm_cli_log_ready(engine, start_ns);
         if (opt->prompt != NULL) {
             vlm_cli_catch_interrupt();
             status = ask_once(engine, opt, vlm_bytes_of(opt->prompt), &cancelled, &err);

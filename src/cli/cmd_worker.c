@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/log.h"
 #include "cli/cmd.h"
@@ -65,7 +66,9 @@ int vlm_cmd_worker(const vlm_options *opt)
     /* Their processes are forked before there are threads and a model. */
     if (status == VLM_OK) status = vlm_decoders_open(&decoder_options, &decoders, &err);
     vlm_worker_set_threads(n_decoders(opt) + PREPARE_EXTRA);
+    const uint64_t start_ns = vlm_clock_ns();
     if (status == VLM_OK) status = vlm_cli_open_engine(opt, &folder, &engine, &err);
+    if (status == VLM_OK) vlm_cli_log_ready(engine, start_ns);
     if (status == VLM_OK) status = vlm_worker_run(&options, engine, decoders, &in_use, &err);
     if (in_use) return VLM_EXIT_DONE;
     if (engine != NULL) engine->ops->close(engine);

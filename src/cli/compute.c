@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "cli/model_arg.h"
 #include "worker/mock.h"
 
@@ -62,4 +64,21 @@ vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder, vlm_
     options.waiting_max = opt->max_running + opt->max_waiting; /* the worker counts them */
     VLM_TRY(vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, folder, err));
     return vlm_engine_open(*folder, &options, engine, err);
+}
+
+void vlm_cli_log_ready(const vlm_engine *engine, uint64_t start_ns)
+{
+    vlm_engine_info info;
+    engine->ops->info(engine, &info);
+    vlm_log(VLM_LOG_INFO,
+            "ready in %.3f s: %s, %.1f MB of weights, context %u, cache of %.1f MB for %u tokens, "
+            "%u threads on %s (%s), chat template from %s",
+            vlm_clock_seconds(start_ns, vlm_clock_ns()), info.model_type,
+            (double)info.weight_bytes * 1e-6, info.n_ctx, (double)info.kv_bytes * 1e-6,
+            info.n_kv_tokens, info.n_threads, info.device, info.cpu_level, info.chat_template);
+    if (info.n_kv_tokens > 0 && info.n_kv_tokens < info.n_ctx)
+        vlm_log(VLM_LOG_WARN,
+                "the cache holds %u tokens, less than the context of %u: longer requests are "
+                "refused; see --memory and --kv-dtype",
+                info.n_kv_tokens, info.n_ctx);
 }

@@ -16,4 +16,7 @@ bool vlm_cli_is_mock(const vlm_options *opt);
 VLM_MUST_USE vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder,
                                             vlm_engine **engine, vlm_error *err);
 
+/* What has been opened since start_ns; a warning when the memory holds less than a context. */
+void vlm_cli_log_ready(const vlm_engine *engine, uint64_t start_ns);
+
 #endif
