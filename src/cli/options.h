@@ -71,6 +71,9 @@ enum {
     X(VLM_OPT_DTYPE_F16, "f16", true)                                                              \
     X(VLM_OPT_DTYPE_Q8, "q8", false)                                                               \
     X(VLM_OPT_DTYPE_Q4, "q4", false)
+#define VLM_OPT_CACHE_SCOPE_LIST(X)                                                                \
+    X(VLM_OPT_CACHE_SCOPE_KEY, "key", true)                                                        \
+    X(VLM_OPT_CACHE_SCOPE_SHARED, "shared", true)
 #define VLM_OPT_KV_DTYPE_LIST(X)                                                                   \
     X(VLM_OPT_KV_DTYPE_F32, "f32", true)                                                           \
     X(VLM_OPT_KV_DTYPE_F16, "f16", true)
@@ -83,6 +86,9 @@ enum {
 
 #define VLM_OPT_CHOICE_ENUM(id, text, supported) id,
 typedef enum vlm_opt_dtype { VLM_OPT_DTYPE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_dtype;
+typedef enum vlm_opt_cache_scope {
+    VLM_OPT_CACHE_SCOPE_LIST(VLM_OPT_CHOICE_ENUM)
+} vlm_opt_cache_scope;
 typedef enum vlm_opt_kv_dtype { VLM_OPT_KV_DTYPE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_kv_dtype;
 typedef enum vlm_opt_device { VLM_OPT_DEVICE_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_device;
 typedef enum vlm_opt_switch { VLM_OPT_SWITCH_LIST(VLM_OPT_CHOICE_ENUM) } vlm_opt_switch;
@@ -185,6 +191,9 @@ typedef struct vlm_option_values {
            "what clients call the model; default: MODEL, of a folder the last part")               \
     STRING(API_KEY_FILE, api_key_file, "api-key-file", 0, "FILE", NULL, VLM_CMDS_HTTP,             \
            VLM_CMDS_NONE, "file of keys, one a line; requests then need one")                      \
+    CHOICE(CACHE_SCOPE, cache_scope, "cache-scope", 0, vlm_opt_cache_scope,                        \
+           VLM_OPT_CACHE_SCOPE_KEY, VLM_CMDS_HTTP, VLM_CMDS_NONE,                                  \
+           "who shares computed prompts: requests of one API key, or all")                         \
     STRING(CORS_ORIGIN, cors_origin, "cors-origin", 0, "ORIGIN", NULL, VLM_CMDS_HTTP,              \
            VLM_CMDS_NONE, "let pages of this origin call the API; * for all")                      \
     CHOICE(IMAGE_URLS, image_urls, "image-urls", 0, vlm_opt_switch, VLM_OPT_SWITCH_OFF,            \

@@ -2,6 +2,8 @@
 
 #define CHOICE_ITEM(id, text, supported) {text, supported},
 static const vlm_option_choice vlm_opt_dtype_choices[] = {VLM_OPT_DTYPE_LIST(CHOICE_ITEM)};
+static const vlm_option_choice vlm_opt_cache_scope_choices[] = {
+    VLM_OPT_CACHE_SCOPE_LIST(CHOICE_ITEM)};
 static const vlm_option_choice vlm_opt_kv_dtype_choices[] = {VLM_OPT_KV_DTYPE_LIST(CHOICE_ITEM)};
 static const vlm_option_choice vlm_opt_device_choices[] = {VLM_OPT_DEVICE_LIST(CHOICE_ITEM)};
 static const vlm_option_choice vlm_opt_switch_choices[] = {VLM_OPT_SWITCH_LIST(CHOICE_ITEM)};

@@ -92,6 +92,13 @@ void vlm_api_error_overloaded(vlm_api_error *out, const char *text)
     out->retry_after_s = retry_after();
 }
 
+void vlm_api_error_rate_limit(vlm_api_error *out)
+{
+    fill(out, 429, "rate_limit_error", "rate_limit_exceeded", "",
+         "this key has as many requests here as it may while others find room");
+    out->retry_after_s = retry_after();
+}
+
 void vlm_api_error_unavailable(vlm_api_error *out)
 {
     fill(out, 503, "overloaded_error", "worker_unavailable", "",

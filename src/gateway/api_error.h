@@ -36,6 +36,7 @@ void vlm_api_error_media_type(vlm_api_error *out, const char *text);    /* 415 *
 void vlm_api_error_quarantined(vlm_api_error *out);                     /* 422 */
 void vlm_api_error_internal(vlm_api_error *out);                        /* 500 */
 void vlm_api_error_overloaded(vlm_api_error *out, const char *text);    /* 503, Retry-After */
+void vlm_api_error_rate_limit(vlm_api_error *out);                      /* 429, Retry-After */
 void vlm_api_error_unavailable(vlm_api_error *out);                     /* 503, Retry-After */
 void vlm_api_error_timeout(vlm_api_error *out);                         /* 504 */
 

@@ -187,13 +187,16 @@ static void note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
         break;
     case VLM__V1__GENERATE_EVENT__EVENT_FINISHED: {
         const Vlm__V1__Finished *f = event->finished;
-        if (f->usage != NULL) chat->n_completion += f->usage->completion_tokens;
+        if (f->usage != NULL) {
+            chat->n_completion += f->usage->completion_tokens;
+            chat->n_cached = f->usage->cached_tokens;
+        }
         if (f->timings != NULL) {
             chat->queue_ms = f->timings->queue_ms;
             chat->image_ms = f->timings->image_ms;
             chat->image_decode_ms = f->timings->image_decode_ms;
             chat->prefill_ms = f->timings->prefill_ms;
-            chat->decode_ms += f->timings->decode_ms;
+            if (f->timings->decode_ms > chat->decode_ms) chat->decode_ms = f->timings->decode_ms;
         }
         if (f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_CANCELLED) break;
         vlm_counter_add(g->metrics, VLM_METRIC_REQUEST_SUCCESS,
@@ -428,8 +431,20 @@ static void fix_seed(vlm_chat *chat)
     s->seed = seed;
 }
 
+/* Who asks, for the worker; views of the chat's own texts. */
+static void set_names(vlm_chat *chat)
+{
+    if (!chat->has_request) return;
+    vlm_tenant_names *n = &chat->names;
+    chat->request.grpc.tenant =
+        (ProtobufCBinaryData){.data = (uint8_t *)n->tenant, .len = strlen(n->tenant)};
+    chat->request.grpc.cache_salt =
+        (ProtobufCBinaryData){.data = (uint8_t *)n->cache_salt, .len = strlen(n->cache_salt)};
+}
+
 static void after_parse(vlm_chat *chat)
 {
+    set_names(chat);
     if (chat->client == NULL) {
         chat->state = VLM_CHAT_OVER;
         return;
@@ -462,12 +477,28 @@ static bool read_timeout(const vlm_gateway *g, const vlm_http1_request *request,
     return true;
 }
 
-bool vlm_chats_full(const vlm_gateway *g)
+/* Chats that may be at once. */
+static size_t room_of(const vlm_gateway *g)
 {
     const vlm_workers_state s = vlm_workers_get_state(g->workers);
-    const size_t room = s.n_ready > 0 ? (size_t)s.n_busy + s.n_room
-                                      : (size_t)g->options.running_max + g->options.waiting_max;
-    return g->n_chats >= room;
+    return s.n_ready > 0 ? (size_t)s.n_busy + s.n_room
+                         : (size_t)g->options.running_max + g->options.waiting_max;
+}
+
+bool vlm_chats_full(const vlm_gateway *g)
+{
+    return g->n_chats >= room_of(g);
+}
+
+bool vlm_chats_full_for(const vlm_gateway *g, int key)
+{
+    size_t n_own = 0;
+    vlm_tenant_names names;
+    if (key < 0) return false;
+    vlm_tenant_names_of(&g->keys, key, g->options.cache_shared, &names);
+    for (const vlm_chat *chat = g->chats; chat != NULL; chat = chat->next)
+        n_own += strcmp(chat->names.tenant, names.tenant) == 0;
+    return !vlm_tenant_may_take(n_own, g->n_chats, room_of(g));
 }
 
 void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *request, vlm_buf *body,
@@ -490,7 +521,7 @@ void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *requ
     }
     chat->gateway = g;
     chat->client = c;
-    chat->key = key;
+    vlm_tenant_names_of(&g->keys, key, g->options.cache_shared, &chat->names);
     chat->work.data = chat;
     chat->body = *body;
     chat->n_held = body->len;

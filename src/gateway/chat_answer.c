@@ -187,7 +187,9 @@ static vlm_status note_finished(vlm_chat_answer *a, const Vlm__V1__Finished *f, 
     a->image_ms = clean_ms(f->timings->image_ms);
     a->prefill_ms = clean_ms(f->timings->prefill_ms);
     a->prefill_tokens = f->timings->prefill_tokens;
-    a->decode_ms += clean_ms(f->timings->decode_ms);
+    /* Choices are computed side by side: the longest is the answer's. */
+    if (clean_ms(f->timings->decode_ms) > a->decode_ms)
+        a->decode_ms = clean_ms(f->timings->decode_ms);
     a->decode_tokens += f->timings->decode_tokens;
     return VLM_OK;
 }

@@ -7,6 +7,7 @@
 #include "gateway/chat_answer.h"
 #include "gateway/chat_request.h"
 #include "gateway/gateway_parts.h"
+#include "gateway/tenant.h"
 
 typedef enum vlm_chat_state {
     VLM_CHAT_PARSING,  /* on another thread */
@@ -23,7 +24,7 @@ struct vlm_chat {
     vlm_chat *prev, *next;
     vlm_client *client; /* NULL: it has gone, or has its answer */
     vlm_chat_state state;
-    int key; /* of the API keys, -1 */
+    vlm_tenant_names names; /* of who asks */
 
     uv_work_t work;
     vlm_buf body;  /* as long as it is parsed */

@@ -47,6 +47,8 @@ void vlm_chats_fetched(vlm_gateway *g);
 void vlm_chats_fail_all(vlm_gateway *g);
 /* No more room: refuse at the head already. */
 bool vlm_chats_full(const vlm_gateway *g);
+/* Whether there is none for the owner of a key, because of all the others that it has sent. */
+bool vlm_chats_full_for(const vlm_gateway *g, int key);
 /* Into the log and the metrics; detail of the record is the chat. */
 void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record);
 

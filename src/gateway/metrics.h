@@ -11,13 +11,14 @@
 
 /* Label values of one metric, in the order of its index. */
 #define VLM_REASONS "stop", "length"
-#define VLM_REJECTS "overloaded", "timeout", "unavailable", "quarantined"
+#define VLM_REJECTS "overloaded", "timeout", "unavailable", "quarantined", "key_limit"
 
 typedef enum vlm_reject {
     VLM_REJECT_OVERLOADED,
     VLM_REJECT_TIMEOUT,
     VLM_REJECT_UNAVAILABLE,
     VLM_REJECT_QUARANTINED,
+    VLM_REJECT_KEY_LIMIT,
 } vlm_reject;
 
 /* X(id, name, kind, buckets, label, values..., help).  kind: COUNTER, GAUGE or HISTOGRAM; label:
@@ -33,6 +34,8 @@ typedef enum vlm_reject {
       "Tokens looked up in the prefix cache.")                                                     \
     X(PREFIX_CACHE_HITS, "vlmd_prefix_cache_hits_total", COUNTER, none, MODEL,                     \
       "Tokens found in the prefix cache.")                                                         \
+    X(NUM_PREEMPTIONS, "vlmd_num_preemptions_total", COUNTER, none, MODEL,                         \
+      "Answers that were put off for want of memory and computed anew.")                           \
     X(MM_CACHE_QUERIES, "vlmd_mm_cache_queries_total", COUNTER, none, MODEL,                       \
       "Pictures looked up in the encoder cache.")                                                  \
     X(MM_CACHE_HITS, "vlmd_mm_cache_hits_total", COUNTER, none, MODEL,                             \

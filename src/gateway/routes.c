@@ -163,6 +163,7 @@ static void get_metrics(vlm_gateway *g, vlm_client *c, const vlm_http1_request *
     vlm_counter_set(g->metrics, VLM_METRIC_PREFIX_CACHE_HITS, 0, s.n_prefix_hits);
     vlm_counter_set(g->metrics, VLM_METRIC_MM_CACHE_QUERIES, 0, s.n_image_queries);
     vlm_counter_set(g->metrics, VLM_METRIC_MM_CACHE_HITS, 0, s.n_image_hits);
+    vlm_counter_set(g->metrics, VLM_METRIC_NUM_PREEMPTIONS, 0, s.n_preemptions);
     for (uint32_t i = 0; i < VLM_WORKERS_FORMATS; i++)
         vlm_counter_set(g->metrics, VLM_METRIC_IMAGES, i, s.n_images[i]);
     if (vlm_workers_model(g->workers, 0) != NULL)
@@ -269,7 +270,8 @@ void vlm_routes_head(void *user, vlm_client *c, const vlm_http1_request *request
     if (r != NULL) vlm_client_set_handler(c, r->name);
     if (vlm_bytes_eq_str(request->method, "OPTIONS") && g->options.cors_origin != NULL) return;
     const bool is_open = r != NULL && r->is_open;
-    if (g->keys.n > 0 && !is_open && find_key(g, request) < 0) {
+    const int key = g->keys.n > 0 ? find_key(g, request) : -1;
+    if (g->keys.n > 0 && !is_open && key < 0) {
         vlm_api_error_api_key(&error);
         reject(g, c, &error);
     } else if (r == NULL) {
@@ -290,6 +292,10 @@ void vlm_routes_head(void *user, vlm_client *c, const vlm_http1_request *request
     } else if (r->fn == NULL && vlm_chats_full(g)) {
         vlm_counter_add(g->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_OVERLOADED, 1);
         vlm_api_error_overloaded(&error, "the server is busy");
+        reject(g, c, &error);
+    } else if (r->fn == NULL && vlm_chats_full_for(g, key)) {
+        vlm_counter_add(g->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_KEY_LIMIT, 1);
+        vlm_api_error_rate_limit(&error);
         reject(g, c, &error);
     }
 }

@@ -488,6 +488,7 @@ vlm_workers_stats vlm_workers_get_stats(const vlm_workers *w)
         s.n_prefix_hits += r->prefix_cache_hits;
         s.n_image_queries += r->mm_cache_queries;
         s.n_image_hits += r->mm_cache_hits;
+        s.n_preemptions += r->preemptions;
         for (size_t k = 0; k < VLM_WORKERS_FORMATS; k++) s.n_images[k] += w->links[i]->n_images[k];
     }
     if (n > 0) s.kv_usage /= n;

@@ -57,7 +57,7 @@ void vlm_worker_link_count(vlm_worker_link *link, int n);
 /* Sums over the ready workers' Stats, asked once a second. */
 typedef struct vlm_workers_stats {
     double kv_usage; /* mean */
-    uint64_t n_prefix_queries, n_prefix_hits, n_image_queries, n_image_hits;
+    uint64_t n_prefix_queries, n_prefix_hits, n_image_queries, n_image_hits, n_preemptions;
     uint64_t n_images[VLM_WORKERS_FORMATS]; /* decoded, in the order of the worker's list */
 } vlm_workers_stats;
 vlm_workers_stats vlm_workers_get_stats(const vlm_workers *w);

@@ -191,6 +191,19 @@ static vlm_status unpack_sampling(const Vlm__V1__Sampling *s, vlm_arena *arena, 
     return VLM_OK;
 }
 
+/* Of a request: bytes that are only compared. */
+static vlm_status unpack_name(ProtobufCBinaryData name, const char *field, vlm_bytes *out,
+                              vlm_error *err)
+{
+    enum { NAME_LEN_MAX = 256 };
+    if (name.len > NAME_LEN_MAX)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s: longer than %d bytes", field, NAME_LEN_MAX);
+    if (!vlm_utf8_valid((const char *)name.data, name.len))
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "%s: not UTF-8", field);
+    *out = bytes_of(name);
+    return VLM_OK;
+}
+
 vlm_status vlm_unpack_request(const Vlm__V1__GenerateRequest *m, const vlm_sampling *defaults,
                               const vlm_pictures *pictures, size_t n_pictures, vlm_arena *arena,
                               vlm_request *out, vlm_error *err)
@@ -216,6 +229,8 @@ vlm_status vlm_unpack_request(const Vlm__V1__GenerateRequest *m, const vlm_sampl
         stop[i] = bytes_of(m->stop[i]);
     }
     VLM_TRY(unpack_sampling(m->sampling, arena, &out->sampling, err));
+    VLM_TRY(unpack_name(m->cache_salt, "cache_salt", &out->cache_salt, err));
+    VLM_TRY(unpack_name(m->tenant, "tenant", &out->tenant, err));
     out->messages = messages;
     out->n_messages = m->n_messages;
     out->stop = stop;

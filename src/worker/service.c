@@ -286,6 +286,7 @@ static void start_stats(void *user, vlm_rpc_call *call, vlm_buf *message)
     r.prefix_cache_hits = stats.n_prefix_hits;
     r.mm_cache_queries = stats.n_image_queries;
     r.mm_cache_hits = stats.n_image_hits;
+    r.preemptions = stats.n_preemptions;
     r.decoder_restarts = decoded.n_restarts;
     for (int i = 0; i <= VLM_IMAGE_BMP; i++) {
         counts[i] = (Vlm__V1__Count)VLM__V1__COUNT__INIT;

@@ -253,6 +253,7 @@ static void test_names(void **state)
         {"vlmd_prefix_cache_hits_total", "counter", "model_name"},
         {"vlmd_mm_cache_queries_total", "counter", "model_name"},
         {"vlmd_mm_cache_hits_total", "counter", "model_name"},
+        {"vlmd_num_preemptions_total", "counter", "model_name"},
         {"vlmd_prompt_tokens_total", "counter", "model_name"},
         {"vlmd_prompt_tokens_cached_total", "counter", "model_name"},
         {"vlmd_generation_tokens_total", "counter", "model_name"},
