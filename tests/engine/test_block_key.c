@@ -237,6 +237,24 @@ static void test_other_blocks_pictures(void **state)
     }
 }
 
+/* A block knows by itself which of a picture's rows it has, whatever the key before it says. */
+static void test_which_rows(void **state)
+{
+    (void)state;
+    enum { N_ROWS = 40, BLOCK_IDX = 3, FIRST = BLOCK_IDX * BLOCK - N_ROWS + 1 };
+    sequence a = some_sequence();
+    const vlm_slot_key before = random_key();
+    vlm_slot_key keys[N_ROWS + BLOCK - 1];
+    for (uint32_t i = 0; i < N_TOKENS; i++) a.ids[i] = 7;
+    a.n_pictures = 1;
+    a.n_rows = N_ROWS;
+    for (uint32_t i = 0; i < N_ROWS + BLOCK - 1; i++) {
+        a.starts[0] = FIRST + i;
+        next_key(&a, &before, BLOCK_IDX, &keys[i]);
+        for (uint32_t k = 0; k < i; k++) assert_false(same_key(&keys[i], &keys[k]));
+    }
+}
+
 static int by_bytes(const void *a, const void *b)
 {
     return memcmp(a, b, sizeof(vlm_slot_key));
@@ -276,7 +294,7 @@ int main(void)
         cmocka_unit_test(test_equal),          cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_salt),           cmocka_unit_test(test_pictures_key),
         cmocka_unit_test(test_pictures_start), cmocka_unit_test(test_other_blocks_pictures),
-        cmocka_unit_test(test_many_blocks),
+        cmocka_unit_test(test_which_rows),     cmocka_unit_test(test_many_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
