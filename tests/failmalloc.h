@@ -3,7 +3,8 @@
  *     for (unsigned n = 1; failmalloc_again(n); n++) { ...; the call under test; ... }
  * failmalloc_again() arms the n-th allocation from now; it returns false once a whole round passed
  * in which fewer than n allocations were made.  failmalloc_off() ends the armed stretch early, so
- * that asserts and clean-up of the test itself are not hit.
+ * that asserts and clean-up of the test itself are not hit.  failmalloc_n_calls counts allocations,
+ * armed or not, of all threads.
  * Under a sanitizer the allocator cannot be replaced: FAILMALLOC_AVAILABLE is 0 and tests say so.
  */
 #ifndef VLM_TESTS_FAILMALLOC_H
@@ -25,6 +26,7 @@
 
 #if FAILMALLOC_AVAILABLE
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 extern void *__libc_malloc(size_t);
@@ -34,9 +36,11 @@ extern void *__libc_memalign(size_t, size_t);
 
 static unsigned failmalloc_left; /* 0: off; k: the k-th allocation from now fails */
 static bool failmalloc_hit;
+static atomic_uint failmalloc_n_calls;
 
 static bool failmalloc_now(void)
 {
+    atomic_fetch_add_explicit(&failmalloc_n_calls, 1, memory_order_relaxed);
     if (failmalloc_left == 0 || --failmalloc_left > 0) return false;
     failmalloc_hit = true;
     errno = ENOMEM;
