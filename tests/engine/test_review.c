@@ -267,6 +267,39 @@ static void test_random_conditions(void **state)
     }
 }
 
+/* A run of bytes that are no UTF-8 becomes text at its end alone, three bytes for each. */
+static void test_long_run_of_bytes(void **state)
+{
+    (void)state;
+    enum { N_TOKENS = 3000 };
+    uint64_t id;
+    vlm_error err;
+    vlm_event event;
+    size_t len = 0;
+    const vlm_logit_bias bias = {.id = 3 + 0x80, .bias = 100.0f};
+    const vlm_bytes prompt = vlm_bytes_of("a");
+    vlm_request request = {.raw_prompt = &prompt,
+                           .max_tokens = N_TOKENS,
+                           .ignore_eos = true,
+                           .sampling = vlm_sampling_default};
+    request.sampling.temperature = 0.0f;
+    request.sampling.logit_bias = &bias;
+    request.sampling.n_logit_bias = 1;
+    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 2, .n_ctx = 4096});
+    assert_int_equal(vlm_engine_submit(e, &request, &id, &err), VLM_OK);
+    for (bool over = false; !over;) {
+        assert_true(e->ops->step(e));
+        while (e->ops->next_event(e, &event)) {
+            if (event.type == VLM_EVENT_ERROR) fail_msg("%s", event.error.msg);
+            if (event.type == VLM_EVENT_TEXT) len += event.text.len;
+            if (event.type == VLM_EVENT_TEXT) assert_int_equal(event.token_id, bias.id);
+            over = event.type == VLM_EVENT_DONE;
+        }
+    }
+    assert_int_equal(len, 3 * N_TOKENS);
+    e->ops->close(e);
+}
+
 /* No salt is taken for the text of a block: whoever could choose it would put blocks of their own
  * making in the place of others'. */
 static void test_salt_is_no_block(void **state)
@@ -291,6 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_salt_is_no_block),
+        cmocka_unit_test(test_long_run_of_bytes),
         cmocka_unit_test(test_random_conditions),
     };
     if (getenv("REVIEW_TEST") != NULL) cmocka_set_test_filter(getenv("REVIEW_TEST"));
