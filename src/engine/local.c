@@ -167,8 +167,8 @@ static void local_cancel(vlm_engine *e, uint64_t id)
     }
 }
 
-/* A request whose reader is slow keeps its place in the cache, but no features that others wait
- * for. */
+/* A request whose reader is slow keeps its place in the cache while somebody else can go on without
+ * it, but no features that others wait for. */
 static void local_pause(vlm_engine *e, uint64_t id, bool paused)
 {
     vlm_local *l = self(e);

@@ -300,6 +300,43 @@ static void test_long_run_of_bytes(void **state)
     e->ops->close(e);
 }
 
+/* Whoever does not read must not keep the others from all there is. */
+static void test_paused_gives_way(void **state)
+{
+    (void)state;
+    vlm_pictures *sets[N_KINDS];
+    static said want[N_KINDS];
+    find_answers(want);
+    const size_t block_bytes = kv_bytes_of(16);
+    for (uint32_t n_steps = 1; n_steps < 200; n_steps += 13) {
+        const uint32_t first = 2, second = 3;
+        const uint32_t n_first = want[first].n_prompt + requests[first].max_tokens;
+        const uint32_t n_second = want[second].n_prompt + requests[second].max_tokens;
+        const uint32_t n_most = n_first > n_second ? n_first : n_second;
+        vlm_engine *e =
+            open_ready(&(vlm_engine_options){.n_threads = 1,
+                                             .n_ctx = 512,
+                                             .step_us = 1,
+                                             .kv_bytes = (n_most + 15) / 16 * block_bytes},
+                       sets);
+        n_lives = 0;
+        send(e, first);
+        send(e, second);
+        for (uint32_t i = 0; i < n_steps; i++) {
+            (void)e->ops->step(e);
+            (void)take_all(e);
+        }
+        e->ops->pause(e, lives[0].id, true);
+        while (e->ops->step(e)) (void)take_all(e);
+        assert_true(lives[1].got.over);
+        e->ops->pause(e, lives[0].id, false);
+        while (e->ops->step(e)) (void)take_all(e);
+        same(&want[first], &lives[0].got);
+        same(&want[second], &lives[1].got);
+        close_ready(e, sets);
+    }
+}
+
 /* No salt is taken for the text of a block: whoever could choose it would put blocks of their own
  * making in the place of others'. */
 static void test_salt_is_no_block(void **state)
@@ -325,6 +362,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_salt_is_no_block),
         cmocka_unit_test(test_long_run_of_bytes),
+        cmocka_unit_test(test_paused_gives_way),
         cmocka_unit_test(test_random_conditions),
     };
     if (getenv("REVIEW_TEST") != NULL) cmocka_set_test_filter(getenv("REVIEW_TEST"));
