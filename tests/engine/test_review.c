@@ -357,13 +357,65 @@ static void test_salt_is_no_block(void **state)
     assert_memory_not_equal(&forged, &block, sizeof block);
 }
 
+/* A target with pictures while others without follow each other for ever: it ends all the same. */
+static void end_beside_others(vlm_engine *e, uint64_t target)
+{
+    enum { N_BESIDE = 2, SENT_MAX = 60 };
+    uint64_t beside[N_BESIDE] = {0};
+    vlm_request request = requests[0];
+    vlm_error err;
+    vlm_event event;
+    for (uint32_t n_sent = 0;;) {
+        for (uint32_t i = 0; i < N_BESIDE; i++) {
+            if (beside[i] != 0) continue;
+            assert_true(n_sent < SENT_MAX);
+            request.sampling.seed = n_sent++;
+            request.max_tokens = 20 + n_sent % 17;
+            assert_int_equal(vlm_engine_submit(e, &request, &beside[i], &err), VLM_OK);
+        }
+        assert_true(e->ops->step(e));
+        while (e->ops->next_event(e, &event)) {
+            if (event.type != VLM_EVENT_DONE || !event.last) continue;
+            if (event.request_id == target) return;
+            for (uint32_t i = 0; i < N_BESIDE; i++)
+                if (event.request_id == beside[i]) beside[i] = 0;
+        }
+    }
+}
+
+/* Choices that were put off at different places need different pictures, but there is room for one.
+ */
+static void test_pictures_beside_answers(void **state)
+{
+    (void)state;
+    const size_t block_bytes = kv_bytes_of(16);
+    for (uint32_t n_blocks = 9; n_blocks < 22; n_blocks++) {
+        uint64_t id;
+        vlm_error err;
+        vlm_pictures *sets[N_KINDS];
+        vlm_engine *e = open_ready(&(vlm_engine_options){.n_threads = 1,
+                                                         .n_ctx = 512,
+                                                         .chunk_max = 3,
+                                                         .running_max = 3,
+                                                         .no_prefix_cache = true,
+                                                         .encoder_cache_bytes = 1,
+                                                         .kv_bytes = n_blocks * block_bytes},
+                                   sets);
+        vlm_request target = requests[2];
+        target.n_choices = VLM_REQUEST_CHOICES_MAX;
+        target.max_tokens = 30;
+        assert_int_equal(vlm_engine_submit(e, &target, &id, &err), VLM_OK);
+        end_beside_others(e, id);
+        close_ready(e, sets);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_salt_is_no_block),
-        cmocka_unit_test(test_long_run_of_bytes),
-        cmocka_unit_test(test_paused_gives_way),
-        cmocka_unit_test(test_random_conditions),
+        cmocka_unit_test(test_salt_is_no_block),        cmocka_unit_test(test_long_run_of_bytes),
+        cmocka_unit_test(test_paused_gives_way),        cmocka_unit_test(test_random_conditions),
+        cmocka_unit_test(test_pictures_beside_answers),
     };
     if (getenv("REVIEW_TEST") != NULL) cmocka_set_test_filter(getenv("REVIEW_TEST"));
     draw(&images[0], 20, 30);
