@@ -8,7 +8,10 @@ _Static_assert(sizeof(vlm_slot_key) == VLM_SHA256_LEN, "a key is a digest");
 
 void vlm_block_key_first(vlm_bytes salt, vlm_slot_key *out)
 {
+    /* Twice, or a salt could be the text of a block: whoever chose it would find, and make, blocks
+     * of others' prompts. */
     vlm_sha256(salt.ptr == NULL ? "" : salt.ptr, salt.len, out->bytes);
+    vlm_sha256(out->bytes, sizeof out->bytes, out->bytes);
 }
 
 static void put_u32(uint8_t *to, uint32_t value)

@@ -8,7 +8,7 @@
 #include "engine/slots.h"
 #include "tensor/backend.h"
 
-/* The key before the first block. */
+/* The key before the first block; no block has it, whatever the salt. */
 void vlm_block_key_first(vlm_bytes salt, vlm_slot_key *out);
 
 /* The pictures of a sequence: the rows of picture i are the n_rows tokens from starts[i] on. */

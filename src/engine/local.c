@@ -167,8 +167,8 @@ static void local_cancel(vlm_engine *e, uint64_t id)
     }
 }
 
-/* A request whose reader is slow keeps its place in the cache, but no features that others wait
- * for. */
+/* A request whose reader is slow keeps its place in the cache while somebody else can go on without
+ * it, but no features that others wait for. */
 static void local_pause(vlm_engine *e, uint64_t id, bool paused)
 {
     vlm_local *l = self(e);
@@ -424,11 +424,14 @@ static vlm_status open_working_memory(vlm_local *l, vlm_error *err)
     if (l->logits == NULL || l->logits_rows == NULL || b->rows == NULL || b->seqs == NULL ||
         b->ids == NULL)
         return vlm_fail_memory(err, "engine");
-    /* What one token can say: its own text and what was held back before it. */
-    const size_t piece_max = 4 * vlm_tokenizer_longest(l->prepare.tokenizer) + 4096;
+    /* What one token can say: its own text and what was held back before it, which for a run of
+     * bytes that are no UTF-8 is three bytes for each token. */
+    const size_t token_max = 4 * vlm_tokenizer_longest(l->prepare.tokenizer) + 4096;
+    const size_t piece_max = token_max + (size_t)3 * vlm_model_n_ctx(l->model);
+    const size_t n_choices = VLM_REQUEST_CHOICES_MAX, n_top = VLM_REQUEST_TOP_LOGPROBS_MAX;
     vlm_buf_init(&l->piece, piece_max);
-    vlm_buf_init(&l->text, VLM_LOCAL_TEXT_LEN_MAX + 2 * piece_max);
-    vlm_buf_init(&l->token_bytes, VLM_LOCAL_TEXT_LEN_MAX + 32 * piece_max);
+    vlm_buf_init(&l->text, VLM_LOCAL_TEXT_LEN_MAX + n_choices * (piece_max + VLM_STOP_LEN_MAX));
+    vlm_buf_init(&l->token_bytes, VLM_LOCAL_TEXT_LEN_MAX + n_choices * (1 + n_top) * token_max);
     VLM_TRY(vlm_buf_reserve(&l->piece, l->piece.len_max, err));
     VLM_TRY(vlm_buf_reserve(&l->text, l->text.len_max, err));
     VLM_TRY(vlm_buf_reserve(&l->token_bytes, l->token_bytes.len_max, err));

@@ -25,9 +25,9 @@ enum {
     /* Room that a sequence which comes to its end may need: two for each choice, one for a
      * failure. */
     VLM_LOCAL_EVENTS_OF_DRAW = 2 * VLM_REQUEST_CHOICES_MAX + 1,
-    VLM_LOCAL_TEXT_LEN_MAX = 1 << 20,
-    VLM_LOCAL_LOGIT_ROWS = 32, /* logits that are computed at a time */
-    VLM_LOCAL_ENCODE_MAX = 8,  /* pictures that are encoded at a time */
+    VLM_LOCAL_TEXT_LEN_MAX = 1 << 20, /* said in a step before what its last sequence says */
+    VLM_LOCAL_LOGIT_ROWS = 32,        /* logits that are computed at a time */
+    VLM_LOCAL_ENCODE_MAX = 8,         /* pictures that are encoded at a time */
 };
 
 typedef struct vlm_local_job vlm_local_job;

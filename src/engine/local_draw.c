@@ -6,9 +6,6 @@
 #include "engine/local.h"
 #include "engine/logprobs.h"
 
-/* Room that is left for what one token says, or the rest of the batch waits for the next step. */
-enum { TEXT_ROOM = 1 << 16 };
-
 vlm_event *vlm_local_add_event(vlm_local *l, vlm_event_type type, const vlm_local_job *j,
                                uint32_t choice)
 {
@@ -221,11 +218,11 @@ static bool next_logits(vlm_local *l)
     return true;
 }
 
+/* For all that one sequence can say; or the rest of the batch waits for the next step. */
 static bool has_room(const vlm_local *l)
 {
     return l->n_events + VLM_LOCAL_EVENTS_OF_DRAW <= VLM_LOCAL_EVENTS_MAX &&
-           l->text.len_max - l->text.len >= TEXT_ROOM &&
-           l->token_bytes.len_max - l->token_bytes.len >= TEXT_ROOM;
+           l->text.len <= VLM_LOCAL_TEXT_LEN_MAX && l->token_bytes.len <= VLM_LOCAL_TEXT_LEN_MAX;
 }
 
 bool vlm_local_draw(vlm_local *l)

@@ -91,6 +91,31 @@ static bool is_missing(const vlm_local *l, const vlm_local_job *j, uint32_t imag
            !on_its_way(l, &j->image_keys[image]);
 }
 
+/* Whether the batch in the making takes rows from it. */
+static bool is_in_batch(const vlm_local *l, const vlm_local_job *j, uint32_t image)
+{
+    for (uint32_t i = 0; i < l->batch.n_seqs; i++) {
+        const vlm_seq_rows *rows = &l->batch.rows[i];
+        if (l->batch.seqs[i]->job == j && rows->n_past < image_end(j, image) &&
+            rows->n_past + rows->n_rows > j->image_starts[image])
+            return true;
+    }
+    return false;
+}
+
+/* A choice that was put off may need a picture again for whose place another one's next is held:
+ * let go the last of those behind image. */
+static bool give_back(vlm_local *l, vlm_local_job *j, uint32_t image)
+{
+    for (uint32_t i = j->prompt.n_images; i-- > image + 1;) {
+        if (j->image_slots[i] == VLM_SLOT_NONE || is_in_batch(l, j, i)) continue;
+        vlm_slots_drop(l->encoded, j->image_slots[i]);
+        j->image_slots[i] = VLM_SLOT_NONE;
+        return true;
+    }
+    return false;
+}
+
 /* A request takes its pictures in order, so that the one it needs first is not driven out by the
  * next.  False when there is no place left. */
 static bool choose_for(vlm_local *l, vlm_local_job *j, uint32_t n_max)
@@ -98,16 +123,18 @@ static bool choose_for(vlm_local *l, vlm_local_job *j, uint32_t n_max)
     for (uint32_t i = 0; i < j->prompt.n_images && l->encode.n < n_max; i++) {
         if (!is_needed(j, i) || vlm_local_picture_hold(l, j, i)) continue;
         if (on_its_way(l, &j->image_keys[i])) return true;
-        if (!choose(l, j, i)) return false;
+        while (!choose(l, j, i))
+            if (!give_back(l, j, i)) return false;
     }
     return true;
 }
 
 static bool choose_running(vlm_local *l, uint32_t n_max)
 {
+    bool ok = true;
     for (vlm_local_job *j = l->running.first; j != NULL; j = j->next)
-        if (!j->cancelled && !j->paused && !choose_for(l, j, n_max)) return false;
-    return true;
+        if (!j->cancelled && !j->paused) ok = choose_for(l, j, n_max) && ok;
+    return ok;
 }
 
 /* Whether the prefix cache knows the tokens up to the picture's end. */

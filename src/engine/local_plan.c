@@ -211,15 +211,43 @@ static void plan_rows(vlm_local *l)
     vlm_local_encode_plan(l, n_decoding > 0 ? 1 : VLM_LOCAL_ENCODE_MAX);
 }
 
-void vlm_local_plan(vlm_local *l)
+/* Whether somebody would go on or begin if there were blocks. */
+static bool waits_for_blocks(const vlm_local *l)
+{
+    for (const vlm_seq *s = NULL; (s = next_seq(l, s)) != NULL;)
+        if (s->state == VLM_SEQ_WAITS && !s->job->paused) return true;
+    return l->running.n < l->running_max && vlm_fair_next(l->fair, l->tenant_running_max) != NULL;
+}
+
+static vlm_seq *youngest_paused(const vlm_local *l)
+{
+    vlm_seq *found = NULL;
+    for (vlm_seq *s = NULL; (s = next_seq(l, s)) != NULL;)
+        if (s->state == VLM_SEQ_RUNS && s->job->paused) found = s;
+    return found;
+}
+
+static bool plan_once(vlm_local *l)
 {
     admit(l);
     make_room(l);
     plan_rows(l);
-    if (l->batch.n_seqs > 0 || l->encode.n > 0) return;
+    return l->batch.n_seqs > 0 || l->encode.n > 0;
+}
+
+void vlm_local_plan(vlm_local *l)
+{
+    if (plan_once(l)) return;
     /* Nobody can go on while all hold pictures and need others.  Given back, they are still there
      * for the first who asks. */
     for (vlm_local_job *j = l->running.first; j != NULL; j = j->next)
         vlm_local_pictures_release(l, j, true);
     plan_rows(l);
+    /* Nor while those whose readers are slow hold the blocks. */
+    vlm_seq *victim;
+    while (l->batch.n_seqs == 0 && l->encode.n == 0 && waits_for_blocks(l) &&
+           (victim = youngest_paused(l)) != NULL) {
+        put_off(l, victim);
+        (void)plan_once(l);
+    }
 }
