@@ -2,10 +2,9 @@
 
 #ifdef VLM_DEBUG
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 /* Debug builds have a sanitizer, whose allocator tells of each allocation. */
 int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void *, size_t),
@@ -16,13 +15,11 @@ static bool installed;
 
 static void on_malloc(const volatile void *ptr, size_t n_bytes)
 {
-    static const char text[] = "memory was taken where that is forbidden\n";
     (void)ptr;
     (void)n_bytes;
-    if (!forbidden) return;
-    forbidden = false;
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    abort();
+    const bool is_wrong = forbidden;
+    forbidden = false; /* what tells about it takes memory too */
+    assert(!is_wrong && "memory is taken where that is forbidden");
 }
 
 static void on_free(const volatile void *ptr)

@@ -10,14 +10,15 @@ struct vlm_tenant {
     char name[VLM_TENANT_LEN_MAX];
     size_t len;
     vlm_fair_item *first, *last; /* that wait */
-    uint32_t n_items, n_running; /* n_items 0: the place is free */
+    uint32_t n_items, n_running; /* n_items 0: it is away, but not forgotten */
     uint64_t spent;              /* rows */
 };
 
 struct vlm_fair {
     uint32_t n_max, n_items, n_waiting;
-    vlm_tenant *tenants; /* [n_max] */
-    uint32_t n_tenants;  /* places used so far */
+    vlm_tenant *tenants;    /* [n_max] */
+    uint32_t n_tenants;     /* places used so far */
+    uint64_t spent_by_last; /* of the last who went when nobody stayed */
 };
 
 vlm_status vlm_fair_new(uint32_t n_max, vlm_fair **out, vlm_error *err)
@@ -42,34 +43,48 @@ void vlm_fair_free(vlm_fair *f)
     free(f);
 }
 
-/* The least that anybody present has been served; 0 when there is nobody. */
-static uint64_t least_spent(const vlm_fair *f)
+/* Where one begins who comes now: at the least that anybody present has been served. */
+static uint64_t beginning(const vlm_fair *f)
 {
     uint64_t least = UINT64_MAX;
     for (uint32_t i = 0; i < f->n_tenants; i++) {
         const vlm_tenant *t = &f->tenants[i];
         if (t->n_items > 0 && t->spent < least) least = t->spent;
     }
-    return least == UINT64_MAX ? 0 : least;
+    return least == UINT64_MAX ? f->spent_by_last : least;
+}
+
+/* A place for a tenant who is not known: a new one, else that of who is away and was served least,
+ * which is forgotten soonest without harm. */
+static vlm_tenant *free_place(vlm_fair *f)
+{
+    if (f->n_tenants < f->n_max) return &f->tenants[f->n_tenants++];
+    vlm_tenant *best = NULL;
+    for (uint32_t i = 0; i < f->n_tenants; i++) {
+        vlm_tenant *t = &f->tenants[i];
+        if (t->n_items == 0 && (best == NULL || t->spent < best->spent)) best = t;
+    }
+    return best; /* there are never more tenants than items */
 }
 
 static vlm_tenant *find_tenant(vlm_fair *f, vlm_bytes name)
 {
-    vlm_tenant *unused = NULL;
     if (name.len > VLM_TENANT_LEN_MAX) name.len = VLM_TENANT_LEN_MAX;
-    for (uint32_t i = 0; i < f->n_tenants; i++) {
-        vlm_tenant *t = &f->tenants[i];
-        if (t->n_items == 0)
-            unused = t;
-        else if (t->len == name.len && (name.len == 0 || memcmp(t->name, name.ptr, t->len) == 0))
-            return t;
+    vlm_tenant *t = NULL;
+    for (uint32_t i = 0; i < f->n_tenants && t == NULL; i++) {
+        vlm_tenant *known = &f->tenants[i];
+        if (known->len == name.len &&
+            (name.len == 0 || memcmp(known->name, name.ptr, name.len) == 0))
+            t = known;
     }
-    /* There are never more tenants than items. */
-    if (unused == NULL) unused = &f->tenants[f->n_tenants++];
-    const uint64_t spent = least_spent(f);
-    *unused = (vlm_tenant){.len = name.len, .spent = spent};
-    if (name.len > 0) memcpy(unused->name, name.ptr, name.len);
-    return unused;
+    const uint64_t least = beginning(f);
+    if (t == NULL) {
+        t = free_place(f);
+        *t = (vlm_tenant){.len = name.len};
+        if (name.len > 0) memcpy(t->name, name.ptr, name.len);
+    }
+    if (t->n_items == 0 && t->spent < least) t->spent = least;
+    return t;
 }
 
 bool vlm_fair_add(vlm_fair *f, vlm_fair_item *item, vlm_bytes tenant)
@@ -131,6 +146,7 @@ void vlm_fair_remove(vlm_fair *f, vlm_fair_item *item)
         t->n_running--;
     t->n_items--;
     f->n_items--;
+    if (f->n_items == 0) f->spent_by_last = t->spent;
     item->tenant = NULL;
 }
 

@@ -2,7 +2,8 @@
  * served least goes next.
  * Source: the virtual token counter of Sheng et al., "Fairness in Serving Large Language Models",
  * OSDI 2024: a tenant's counter grows by the rows computed for it; one that comes back after it had
- * nothing to do starts at the least of the others', so that no share is saved up.
+ * nothing to do starts no lower than the least of the others', or than the last who left when
+ * nobody is there, so that no share is saved up, nor a debt made of what an idle machine has done.
  * Not: what a request is.  Nothing here allocates after new.
  * Ownership: the items are the caller's.  Threads: one at a time. */
 #ifndef VLM_ENGINE_FAIR_H

@@ -1,7 +1,6 @@
 /* local_cache.c - the blocks of a sequence: found, taken, shared, copied before they are written,
  * and let go. */
 #include <assert.h>
-#include <stdlib.h>
 
 #include "engine/local.h"
 
@@ -159,6 +158,6 @@ void vlm_local_check(const vlm_local *l)
     }
     vlm_slots_check(l->blocks);
     vlm_slots_check(l->encoded);
-    if (n_refs != vlm_slots_n_refs(l->blocks) || n_pictures != vlm_slots_n_refs(l->encoded))
-        abort();
+    assert(n_refs == vlm_slots_n_refs(l->blocks));
+    assert(n_pictures == vlm_slots_n_refs(l->encoded));
 }

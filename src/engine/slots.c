@@ -227,13 +227,13 @@ void vlm_slots_check(const vlm_slots *s)
         n_refs += p->n_refs;
         n_held += p->n_refs > 0;
         n_keys += p->has_key;
-        if (p->has_key && s->table[table_at(s, &p->key)] != i + 1) abort();
+        assert(!p->has_key || s->table[table_at(s, &p->key)] == i + 1);
     }
     for (uint32_t i = s->first, before = NONE; i != NONE; before = i, i = s->slots[i].next) {
-        if (s->slots[i].n_refs > 0 || s->slots[i].prev != before || n_listed++ == s->n) abort();
+        assert(s->slots[i].n_refs == 0 && s->slots[i].prev == before && n_listed < s->n);
+        n_listed++;
     }
     for (uint32_t i = 0; i <= s->table_mask; i++) n_in_table += s->table[i] != EMPTY;
-    if (n_refs != s->n_refs || n_held != s->n_held || n_listed + n_held != s->n ||
-        n_keys != n_in_table)
-        abort();
+    assert(n_refs == s->n_refs && n_held == s->n_held);
+    assert(n_listed + n_held == s->n && n_keys == n_in_table);
 }

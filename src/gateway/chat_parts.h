@@ -63,6 +63,8 @@ void vlm_chat_fetch_cancel(vlm_chat *chat);
 void vlm_chat_go_on(vlm_chat *chat);
 /* End with this error, whatever has been sent. */
 void vlm_chat_fail(vlm_chat *chat, const vlm_api_error *error);
+/* Keep what an event says of times and tokens. */
+void vlm_chat_note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event);
 /* Nobody needs the answer: stop everything. */
 void vlm_chat_stop(vlm_chat *chat);
 
