@@ -237,6 +237,11 @@ static void random_run(uint64_t seed, const said want[N_KINDS], size_t block_byt
     vlm_engine *e = open_ready(&o, sets);
     n_lives = 0;
     for (uint32_t op = 0; op < N_OPS; op++) random_op(e);
+    while (e->ops->step(e)) (void)take_all(e);
+    /* Who is paused holds one of the places of those that run, but nothing else. */
+    for (uint32_t i = 0; i < n_lives && o.running_max == 0; i++)
+        if (!lives[i].paused && !lives[i].got.over)
+            fail_msg("seed %u: request %u waits for others", (unsigned)seed, i);
     for (uint32_t i = 0; i < n_lives; i++)
         if (lives[i].paused) pause_one(e, &lives[i], false);
     while (e->ops->step(e)) (void)take_all(e);
