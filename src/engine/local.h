@@ -91,7 +91,7 @@ struct vlm_local_job {
     /* Prompt tokens below n_seen were computed or found at least once; n_cached of them found. */
     uint32_t n_seen, n_cached;
     uint64_t submitted_ns, started_ns, first_ns;
-    double image_s;
+    double image_s, image_prefill_s; /* in all; between start and first token */
 };
 
 typedef struct vlm_local_list {

@@ -42,7 +42,7 @@ static void add_done(vlm_local *l, const vlm_seq *seq, vlm_finish finish, bool l
     event->timings = (vlm_timings){
         .queue_s = vlm_clock_seconds(j->submitted_ns, j->started_ns),
         .image_s = j->image_s,
-        .prefill_s = above_zero(vlm_clock_seconds(j->started_ns, first_ns) - j->image_s),
+        .prefill_s = above_zero(vlm_clock_seconds(j->started_ns, first_ns) - j->image_prefill_s),
         .decode_s = vlm_clock_seconds(first_ns, l->now_ns),
     };
 }

@@ -211,9 +211,13 @@ void vlm_local_encode_piece(vlm_local *l)
     vlm_model_encode_piece(l->model, &batch, e->piece++);
     l->backend->ops->sync(l->backend);
     const uint64_t now = vlm_clock_ns();
-    for (uint32_t i = 0; i < e->n; i++)
-        if (e->pictures[i].owner != NULL)
-            e->pictures[i].owner->image_s += vlm_clock_seconds(l->now_ns, now) / e->n;
+    const double each_s = vlm_clock_seconds(l->now_ns, now) / e->n;
+    for (uint32_t i = 0; i < e->n; i++) {
+        vlm_local_job *j = e->pictures[i].owner;
+        if (j == NULL) continue;
+        j->image_s += each_s;
+        if (j->started && j->first_ns == 0) j->image_prefill_s += each_s;
+    }
     l->now_ns = now;
     if (e->piece == vlm_model_n_encode_pieces(l->model, e->n)) finish(l);
 }

@@ -2,6 +2,7 @@
  * salts, many choices, cancelled requests; every answer and every logprob is what it is alone. */
 #include "engine/engine_case.h"
 
+#include "base/clock.h"
 #include "engine/block_key.h"
 
 enum { N_KINDS = 12, N_OPS = 500, LIVE_MAX = N_OPS, TOKENS_MAX = 40, IMAGES_MAX = 3 };
@@ -236,6 +237,11 @@ static void random_run(uint64_t seed, const said want[N_KINDS], size_t block_byt
     vlm_engine *e = open_ready(&o, sets);
     n_lives = 0;
     for (uint32_t op = 0; op < N_OPS; op++) random_op(e);
+    while (e->ops->step(e)) (void)take_all(e);
+    /* Who is paused holds one of the places of those that run, but nothing else. */
+    for (uint32_t i = 0; i < n_lives && o.running_max == 0; i++)
+        if (!lives[i].paused && !lives[i].got.over)
+            fail_msg("seed %u: request %u waits for others", (unsigned)seed, i);
     for (uint32_t i = 0; i < n_lives; i++)
         if (lives[i].paused) pause_one(e, &lives[i], false);
     while (e->ops->step(e)) (void)take_all(e);
@@ -357,6 +363,32 @@ static void test_salt_is_no_block(void **state)
     assert_memory_not_equal(&forged, &block, sizeof block);
 }
 
+/* What was encoded while a request waited takes nothing from the time of its prompt. */
+static void test_prefill_time(void **state)
+{
+    (void)state;
+    vlm_pictures *sets[N_KINDS];
+    uint64_t first, second, start_ns = 0, first_ns = 0;
+    vlm_error err;
+    vlm_event event = {0};
+    vlm_engine *e = open_ready(
+        &(vlm_engine_options){
+            .n_threads = 1, .n_ctx = 512, .step_us = 1, .running_max = 1, .no_prefix_cache = true},
+        sets);
+    assert_int_equal(vlm_engine_submit(e, &requests[0], &first, &err), VLM_OK);
+    assert_int_equal(vlm_engine_submit(e, &requests[3], &second, &err), VLM_OK);
+    while (event.type != VLM_EVENT_DONE || event.request_id != second) {
+        assert_true(e->ops->step(e));
+        const uint64_t now = vlm_clock_ns();
+        if (!e->ops->next_event(e, &event) || event.request_id != second) continue;
+        if (event.type == VLM_EVENT_STARTED) start_ns = now;
+        if (event.type == VLM_EVENT_TEXT && first_ns == 0) first_ns = now;
+    }
+    assert_true(event.timings.image_s > 0.0);
+    assert_true(event.timings.prefill_s > 0.7 * vlm_clock_seconds(start_ns, first_ns));
+    close_ready(e, sets);
+}
+
 /* A target with pictures while others without follow each other for ever: it ends all the same. */
 static void end_beside_others(vlm_engine *e, uint64_t target)
 {
@@ -415,7 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_salt_is_no_block),        cmocka_unit_test(test_long_run_of_bytes),
         cmocka_unit_test(test_paused_gives_way),        cmocka_unit_test(test_random_conditions),
-        cmocka_unit_test(test_pictures_beside_answers),
+        cmocka_unit_test(test_pictures_beside_answers), cmocka_unit_test(test_prefill_time),
     };
     if (getenv("REVIEW_TEST") != NULL) cmocka_set_test_filter(getenv("REVIEW_TEST"));
     draw(&images[0], 20, 30);

@@ -109,12 +109,14 @@ static void linear_level(vlm_cpu_level level)
     free(scratch);
 }
 
-/* One level, one row: alone and among others, the same bits. */
+/* One level, one row: alone and among so many that each way through the kernels is taken, the same
+ * bits. */
 static void linear_rows_alone(vlm_cpu_level level)
 {
     const vlm_cpu_kernels kernels = vlm_cpu_kernels_get(level);
-    static const size_t ks[] = {1, 7, 8, 64, 75, 1024, 1025, 2100};
-    enum { N = 17, N_OUT = 15 };
+    static const size_t ks[] = {1, 7, 8, 15, 16, 17, 64, 75, 1024, 1025, 2100};
+    enum { N = VLM_LINEAR_ROWS_MAX, N_OUT = 15 };
+    static const size_t ns[] = {2, 5, 6, 17, 30, 31, 36, 37, 41, N};
     float *scratch = scratch_new();
     for (size_t d = 0; d < 3; d++) {
         for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++) {
@@ -122,9 +124,16 @@ static void linear_rows_alone(vlm_cpu_level level)
             /* One row that is not finite must not touch its neighbours. */
             ((float *)x.data)[3 * ks[i]] = NAN;
             ((float *)x.data)[4 * ks[i]] = INFINITY;
-            float all[N * N_OUT], one[N_OUT], part[N_OUT];
+            float all[N * N_OUT], some[N * N_OUT], one[N_OUT], part[N_OUT];
             kernels.linear[dtypes[d]](all, N_OUT, x.data, N, w.data, N_OUT, ks[i], NULL, false,
                                       scratch);
+            for (size_t k = 0; k < sizeof ns / sizeof ns[0]; k++) {
+                /* The last rows, which end where nothing can be read. */
+                const size_t first = N - ns[k];
+                kernels.linear[dtypes[d]](some, N_OUT, (const float *)x.data + first * ks[i], ns[k],
+                                          w.data, N_OUT, ks[i], NULL, false, scratch);
+                assert_memory_equal(some, all + first * N_OUT, ns[k] * N_OUT * sizeof some[0]);
+            }
             for (size_t r = 0; r < N; r++) {
                 const float *row = (const float *)x.data + r * ks[i];
                 kernels.linear[dtypes[d]](one, N_OUT, row, 1, w.data, N_OUT, ks[i], NULL, false,
