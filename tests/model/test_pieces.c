@@ -11,9 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../model/one_sequence.h"
 #include "model/model.h"
 #include "model/piece.h"
-#include "../model/one_sequence.h"
 
 enum { N_IDS = 75, N_CTX = 96 };
 

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "model/model.h"
 #include "../model/one_sequence.h"
+#include "model/model.h"
 
 #define FOLDER VLM_SOURCE_DIR "/tests/golden/llava-odd"
 

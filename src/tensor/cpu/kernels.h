@@ -6,8 +6,8 @@
  * Order of additions.  An output element's order depends on its own row alone: not on the other
  * rows, on where a call's ranges begin, nor on alignment.  Each entry states its order:
  * - "by lanes": 8 partial sums, element i goes to partial sum i % 8 in rising i, then
- *   ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).  A level may have 16, which are first folded into 8: s_i +
- *   s_(i+8).
+ *   ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).  A level may have 16, which are first folded into 8: s_i
+ * + s_(i+8).
  * - "in a row": one sum, in rising index.
  * A level may fuse multiply and add, hence levels differ by rounding; one level never differs from
  * itself.  NaN and infinity go through as IEEE 754 says.
