@@ -29,6 +29,8 @@
     X(INSPECT, "inspect", "MODEL", 1, 1,                                                           \
       "architecture, tensors, parameters and memory of a model")                                   \
     X(BENCH, "bench", "[MODEL]", 0, 1, "measure the speed of a model here, or check its answers")  \
+    X(DOCTOR, "doctor", "", 0, 0,                                                                  \
+      "what makes models slow on this machine, and what to do about it")                           \
     X(VERSION, "version", "", 0, 0, "print the version")                                           \
     X(HELP, "help", "[COMMAND]", 0, 1, "print what there is, or the options of one command")
 
@@ -54,13 +56,15 @@ enum {
     VLM_CMDS_TEMPLATE = 1 << VLM_COMMAND_TEMPLATE,
     VLM_CMDS_INSPECT = 1 << VLM_COMMAND_INSPECT,
     VLM_CMDS_BENCH = 1 << VLM_COMMAND_BENCH,
+    VLM_CMDS_DOCTOR = 1 << VLM_COMMAND_DOCTOR,
     VLM_CMDS_ASK = VLM_CMDS_RUN | VLM_CMDS_TRACE,    /* a question in the options */
     VLM_CMDS_ANSWER = VLM_CMDS_ASK | VLM_CMDS_MODEL, /* pictures and a forward pass */
     VLM_CMDS_COMPUTE = VLM_CMDS_ANSWER | VLM_CMDS_BENCH,
     VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT, /* open a whole model */
     /* Share out memory. */
     VLM_CMDS_CACHES = VLM_CMDS_RUN | VLM_CMDS_MODEL | VLM_CMDS_BENCH | VLM_CMDS_INSPECT,
-    VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE
+    VLM_CMDS_ALL =
+        VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE | VLM_CMDS_DOCTOR
 };
 
 /* Values of the choices.  X(enum, text, supported): an unsupported one is refused by its name. */
@@ -163,8 +167,8 @@ typedef struct vlm_option_values {
          "add no special tokens; with --decode, drop them")                                        \
     FLAG(PLAIN, plain, "plain", 0, VLM_CMDS_TOKENIZE, VLM_CMDS_NONE,                               \
          "take special-token strings in the text as plain text")                                   \
-    FLAG(JSON, json, "json", 0, VLM_CMDS_INSPECT | VLM_CMDS_BENCH, VLM_CMDS_NONE,                  \
-         "print one JSON object")                                                                  \
+    FLAG(JSON, json, "json", 0, VLM_CMDS_INSPECT | VLM_CMDS_BENCH | VLM_CMDS_DOCTOR,               \
+         VLM_CMDS_NONE, "print one JSON object")                                                   \
     STRING(TESTS, tests, "tests", 0, "LIST", NULL, VLM_CMDS_BENCH, VLM_CMDS_NONE,                  \
            "measure only these: load, prefill, decode, encode, ttft_new, ttft_same, ttft_next, "   \
            "memory; default: all")                                                                 \

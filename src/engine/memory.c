@@ -20,15 +20,14 @@ static size_t less(size_t a, size_t b)
     return a > b ? a - b : 0;
 }
 
-/* At least one picture; no more than half of a given memory. */
-static uint32_t pictures_of(const vlm_engine_options *o, size_t picture_bytes)
+/* At least one picture; by default no more than a sixteenth of the memory. */
+static uint32_t pictures_of(const vlm_engine_options *o, size_t picture_bytes, size_t available)
 {
     enum { PICTURES_MAX = 1 << 16 };
     size_t bytes = o->encoder_cache_bytes;
-    if (bytes == 0) {
-        bytes = ENCODER_CACHE_DEFAULT;
-        if (o->memory_max != 0) bytes = size_min(bytes, o->memory_max / 16);
-    }
+    if (bytes == 0)
+        bytes = size_min(ENCODER_CACHE_DEFAULT,
+                         (o->memory_max != 0 ? o->memory_max : available) / 16);
     const size_t n = bytes / picture_bytes;
     return n == 0 ? 1 : n > PICTURES_MAX ? PICTURES_MAX : (uint32_t)n;
 }
@@ -67,7 +66,8 @@ vlm_status vlm_memory_plan_of(const vlm_model *m, const vlm_engine_options *o, u
                             &p->block_bytes) ||
         !vlm_size_mul(row_bytes, vlm_model_n_image_tokens(m), &p->picture_bytes))
         return vlm_fail_memory(err, "key/value cache");
-    p->n_pictures = pictures_of(o, p->picture_bytes);
+    const size_t available = less(vlm_memory_available(), vlm_model_mapped_bytes(m));
+    p->n_pictures = pictures_of(o, p->picture_bytes, available);
     p->fixed_bytes = vlm_model_mapped_bytes(m) + vlm_model_working_bytes(m);
     const size_t pictures = p->n_pictures * p->picture_bytes;
 
@@ -80,7 +80,6 @@ vlm_status vlm_memory_plan_of(const vlm_model *m, const vlm_engine_options *o, u
     } else {
         /* What is mapped counts as free until it is read; what is not left is tried all the same
          * with one context. */
-        const size_t available = less(vlm_memory_available(), vlm_model_mapped_bytes(m));
         n_blocks = size_min(less(available, pictures) / SHARE / p->block_bytes,
                             blocks_wanted(n_ctx, running_max));
         const size_t one = n_ctx / VLM_KV_BLOCK_TOKENS + 1;

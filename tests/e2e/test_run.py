@@ -108,7 +108,7 @@ def test_timings_go_to_stderr(vlmd, red_circle):
 def test_info_lines(vlmd):
     r = vlmd("run", "demo", "-p", "Hello", "-n", "1", "--log-level", "info")
     assert r.code == 0, r
-    assert re.fullmatch(rb"vlmd: ready in \d+\.\d+ s: llava, 7\.5 MB of weights, context 1024, \d+ threads on cpu \(\w+\), "
+    assert re.fullmatch(rb"vlmd: ready in \d+\.\d+ s: llava, 7\.5 MB of weights, context 1024, cache of \d+\.\d MB for \d+ tokens, \d+ threads on cpu \(\w+\), "
                         rb"chat template from [\w. -]+\n", r.err), r
 
 
