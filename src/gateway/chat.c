@@ -428,30 +428,6 @@ static bool read_timeout(const vlm_gateway *g, const vlm_http1_request *request,
     return true;
 }
 
-/* Chats that may be at once. */
-static size_t room_of(const vlm_gateway *g)
-{
-    const vlm_workers_state s = vlm_workers_get_state(g->workers);
-    return s.n_ready > 0 ? (size_t)s.n_busy + s.n_room
-                         : (size_t)g->options.running_max + g->options.waiting_max;
-}
-
-bool vlm_chats_full(const vlm_gateway *g)
-{
-    return g->n_chats >= room_of(g);
-}
-
-bool vlm_chats_full_for(const vlm_gateway *g, int key)
-{
-    size_t n_own = 0;
-    vlm_tenant_names names;
-    if (key < 0) return false;
-    vlm_tenant_names_of(&g->keys, key, g->options.cache_shared, &names);
-    for (const vlm_chat *chat = g->chats; chat != NULL; chat = chat->next)
-        n_own += strcmp(chat->names.tenant, names.tenant) == 0;
-    return !vlm_tenant_may_take(n_own, g->n_chats, room_of(g));
-}
-
 void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *request, vlm_buf *body,
                     int key)
 {
@@ -463,7 +439,9 @@ void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *requ
         vlm_respond_error(c, &error);
         return;
     }
-    vlm_chat *chat = vlm_chats_full(g) ? NULL : calloc(1, sizeof *chat);
+    /* Again: others may have come since its head was taken. */
+    if (vlm_chats_refuse(g, c, key)) return;
+    vlm_chat *chat = calloc(1, sizeof *chat);
     if (chat == NULL) {
         vlm_counter_add(g->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_OVERLOADED, 1);
         vlm_api_error_overloaded(&error, "the server is busy");

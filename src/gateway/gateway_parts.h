@@ -45,10 +45,11 @@ void vlm_chats_retry(vlm_gateway *g);
 void vlm_chats_fetched(vlm_gateway *g);
 /* All end with an error: the time to shut down is over. */
 void vlm_chats_fail_all(vlm_gateway *g);
-/* No more room: refuse at the head already. */
+/* No more room for anybody. */
 bool vlm_chats_full(const vlm_gateway *g);
-/* Whether there is none for the owner of a key, because of all the others that it has sent. */
-bool vlm_chats_full_for(const vlm_gateway *g, int key);
+/* True: there is no room for a request, or none for the owner of its key because of all the others
+ * that it has sent, and the client has been told so. */
+VLM_MUST_USE bool vlm_chats_refuse(vlm_gateway *g, vlm_client *c, int key);
 /* Into the log and the metrics; detail of the record is the chat. */
 void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record);
 

@@ -289,14 +289,8 @@ void vlm_routes_head(void *user, vlm_client *c, const vlm_http1_request *request
         vlm_buf_fini(&body);
     } else if (r->fn == NULL && !check_content(request, &error)) {
         reject(g, c, &error);
-    } else if (r->fn == NULL && vlm_chats_full(g)) {
-        vlm_counter_add(g->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_OVERLOADED, 1);
-        vlm_api_error_overloaded(&error, "the server is busy");
-        reject(g, c, &error);
-    } else if (r->fn == NULL && vlm_chats_full_for(g, key)) {
-        vlm_counter_add(g->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_KEY_LIMIT, 1);
-        vlm_api_error_rate_limit(&error);
-        reject(g, c, &error);
+    } else if (r->fn == NULL && vlm_chats_refuse(g, c, key)) {
+        return;
     }
 }
 
@@ -308,10 +302,19 @@ void vlm_routes_request(void *user, vlm_client *c, const vlm_http1_request *requ
         vlm_client_respond(c, &(vlm_response){.status = 204, .is_preflight = true});
         return;
     }
-    if (r->fn == NULL)
-        vlm_chat_start(g, c, request, body, g->keys.n > 0 ? find_key(g, request) : -1);
-    else
+    if (r->fn != NULL) {
         r->fn(g, c, request);
+        return;
+    }
+    const int key = g->keys.n > 0 ? find_key(g, request) : -1;
+    if (g->keys.n > 0 && key < 0) {
+        /* The keys have been read again since the head came. */
+        vlm_api_error error;
+        vlm_api_error_api_key(&error);
+        reject(g, c, &error);
+        return;
+    }
+    vlm_chat_start(g, c, request, body, key);
 }
 
 void vlm_routes_malformed(void *user, int status, const char *text, vlm_buf *body)

@@ -2,8 +2,6 @@
 
 #include <stdint.h>
 
-enum { SHARE = 4 };
-
 static void hex(const uint8_t *bytes, size_t n, char *out)
 {
     static const char digits[] = "0123456789abcdef";
@@ -33,9 +31,4 @@ void vlm_tenant_names_of(const vlm_keys *keys, int key, bool shared, vlm_tenant_
     if (shared) return;
     name_of(keys, key, "vlmd cache", digest);
     hex(digest, sizeof digest, out->cache_salt);
-}
-
-bool vlm_tenant_may_take(size_t n_own, size_t n_taken, size_t n_max)
-{
-    return n_taken < n_max && n_own < SHARE * (n_max - n_taken);
 }

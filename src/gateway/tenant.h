@@ -1,5 +1,4 @@
-/* tenant.h - who asks, as workers see it: names made of the API key that say nothing about it, and
- * the share of the places that one key may hold.
+/* tenant.h - who asks, as workers see it: names made of the API key that say nothing about it.
  * Threads: pure. */
 #ifndef VLM_GATEWAY_TENANT_H
 #define VLM_GATEWAY_TENANT_H
@@ -17,10 +16,5 @@ typedef struct vlm_tenant_names {
 
 /* key: index into keys or -1.  shared: everybody sees everybody's cached prompts. */
 void vlm_tenant_names_of(const vlm_keys *keys, int key, bool shared, vlm_tenant_names *out);
-
-/* Whether one who holds n_own of the n_taken places of n_max may take another.  At most four times
- * what is free: alone four fifths of all, and whoever comes finds room (dynamic thresholds,
- * Choudhury and Hahne, 1998). */
-bool vlm_tenant_may_take(size_t n_own, size_t n_taken, size_t n_max);
 
 #endif

@@ -1,9 +1,15 @@
 """Several API keys on one server: what one has computed the other does not see, and none can take all the places."""
+import json
+import signal
 import threading
+import time
 
+import grpc
 import pytest
 
 from api import Api, chat, serve
+from fake_worker import FakeWorker, answer, cache_salt_of, tenant_of
+from servers import Server, channel, connect, eventually, proto, worker
 
 PROMPT = "Tell me everything that is in the picture, and where, and how large it is, please."
 
@@ -95,3 +101,73 @@ def test_choices_take_the_time_of_the_longest():
         timings, usage = body["timings"], body["usage"]
         assert timings["decode_tokens"] == 64 == usage["completion_tokens"]
         assert timings["prefill_tokens"] == usage["prompt_tokens"]
+
+
+def gateway(*workers, args=()):
+    options = [o for w in workers for o in ("--worker", w.address)]
+    return Server("gateway", "--listen", "127.0.0.1:0", *options, *args)
+
+
+def test_shared_caches_have_no_salt(key_file):
+    with FakeWorker() as fake, gateway(fake, args=("--api-key-file", key_file, "--cache-scope", "shared")) as server:
+        wait_ready(server)
+        client(server, "key-of-a").text("hello")
+        assert fake.requests[0].cache_salt == "" and fake.requests[0].tenant == tenant_of("key-of-a")
+
+
+def test_without_keys_nobody_has_a_name():
+    with FakeWorker() as fake, gateway(fake) as server:
+        api = Api(server).wait_ready()
+        # What a client says of itself does not go on.
+        api.post(chat("hello", tenant="me", cache_salt="mine"), headers={"X-Vlmd-Tenant": "me"})
+        assert fake.requests[0].tenant == fake.requests[0].cache_salt == ""
+        assert "x-vlmd-tenant" not in fake.metadata[0]
+
+
+def test_answered_requests_hold_no_place(key_file):
+    """One after the other, as fast as it goes: a key is never refused for what has been answered."""
+    with serve("mock", "--api-key-file", key_file, "--max-running", 1, "--max-waiting", 0) as server:
+        wait_ready(server)
+        api = client(server, "key-of-a")
+        codes = [api.post(chat("hi", max_tokens=1)).status_code for _ in range(200)]
+        assert codes.count(429) == 0, codes
+
+
+def test_a_key_cannot_come_in_by_heads_alone(key_file):
+    """Requests whose heads were taken while there was room are counted again when their bodies come."""
+    with serve("mock", "--api-key-file", key_file, "--mock-token-ms", 300, "--max-running", 4, "--max-waiting",
+               6) as server:
+        wait_ready(server)
+        body = json.dumps(chat("one two three four five six")).encode()
+        head = (f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-a\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode()
+        sockets = [connect(server) for _ in range(10)]
+        for s in sockets:
+            s.sendall(head + body[:1])
+        time.sleep(0.3)
+        for s in sockets:
+            s.sendall(body[1:])
+        other = client(server, "key-of-b").post(chat("hello", max_tokens=1))
+        assert other.status_code == 200, other.text
+        answers = [s.recv(4096) for s in sockets]
+        refused = [a for a in answers if a.startswith(b"HTTP/1.1 429")]
+        assert refused and len(refused) < 10, answers
+        for s in sockets:
+            s.close()
+
+
+def test_a_key_that_goes_while_the_body_comes(key_file):
+    """A key taken away between the head and the end of the body lets nothing through, least of all without a name."""
+    with FakeWorker() as fake, gateway(fake, args=("--api-key-file", key_file)) as server:
+        wait_ready(server)
+        body = json.dumps(chat("hello")).encode()
+        with connect(server) as s:
+            s.sendall((f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-a\r\n"
+                       f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode())
+            time.sleep(0.3)
+            key_file.write_text("key-of-b\n")
+            server.signal(signal.SIGHUP)
+            server.wait_log("keys have been read")
+            s.sendall(body)
+            assert s.recv(4096).startswith(b"HTTP/1.1 401")
+        assert fake.requests == []

@@ -1,4 +1,4 @@
-/* test_tenant.c - names made of API keys, and the share of one of them. */
+/* test_tenant.c - names made of API keys. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,29 +40,10 @@ static void test_names(void **state)
     }
 }
 
-/* How many places one gets who comes alone, then another. */
-static void test_share(void **state)
-{
-    (void)state;
-    for (size_t n_max = 1; n_max < 400; n_max++) {
-        size_t first = 0, second = 0, third = 0;
-        while (vlm_tenant_may_take(first, first, n_max)) first++;
-        assert_in_range(first, n_max * 4 / 5, n_max * 4 / 5 + 1);
-        while (vlm_tenant_may_take(second, first + second, n_max)) second++;
-        if (n_max >= 5) assert_true(second >= 1);
-        while (vlm_tenant_may_take(third, first + second + third, n_max)) third++;
-        if (n_max >= 40) assert_true(third >= 1);
-        assert_true(first + second + third <= n_max);
-    }
-    assert_false(vlm_tenant_may_take(0, 5, 5));
-    assert_false(vlm_tenant_may_take(0, 6, 5));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
-        cmocka_unit_test(test_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
