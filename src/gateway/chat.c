@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "gateway/chat_parts.h"
 
 enum {
@@ -228,8 +227,7 @@ static void on_done(void *user, const vlm_error *error, const char *reason)
     } else if (may_retry(chat, error, reason)) {
         if (chat->has_answer) vlm_chat_answer_fini(&chat->answer);
         chat->has_answer = false;
-        chat->n_completion = 0;
-        chat->first_ns = 0;
+        vlm_chat_forget_events(chat);
         vlm_chat_go_on(chat);
     } else {
         vlm_api_error_from_status(&api, error, reason);

@@ -157,11 +157,13 @@ static vlm_status append_timings(const vlm_chat_answer *a, vlm_buf *out, vlm_err
         a->queue_ms, a->image_ms, a->prefill_ms, a->decode_ms, a->prefill_tokens, a->decode_tokens);
 }
 
+/* How many of the prompt's tokens were found shows only at the end: of what the choices say, the
+ * most. */
 static void note_prompt(vlm_chat_answer *a, const Vlm__V1__Usage *usage)
 {
     if (usage == NULL) return;
     a->n_prompt = usage->prompt_tokens;
-    a->n_cached = usage->cached_tokens;
+    if (usage->cached_tokens > a->n_cached) a->n_cached = usage->cached_tokens;
     a->n_image = usage->image_tokens;
 }
 
@@ -186,7 +188,9 @@ static vlm_status note_finished(vlm_chat_answer *a, const Vlm__V1__Finished *f, 
     a->queue_ms = clean_ms(f->timings->queue_ms);
     a->image_ms = clean_ms(f->timings->image_ms);
     a->prefill_ms = clean_ms(f->timings->prefill_ms);
-    a->prefill_tokens = f->timings->prefill_tokens;
+    if (!a->has_timings || f->timings->prefill_tokens < a->prefill_tokens)
+        a->prefill_tokens = f->timings->prefill_tokens;
+    a->has_timings = true;
     /* Choices are computed side by side: the longest is the answer's. */
     if (clean_ms(f->timings->decode_ms) > a->decode_ms)
         a->decode_ms = clean_ms(f->timings->decode_ms);

@@ -27,7 +27,9 @@ typedef struct vlm_chat_answer {
     size_t n_collected; /* bytes in choices */
     vlm_chat_choice choices[VLM_CHAT_CHOICES_MAX];
     uint32_t n_prompt, n_cached, n_image;
-    /* The prompt's are the same in every choice; those of decoding are of all choices together. */
+    /* The prompt is computed once for all choices: the most that one found of it, the fewest tokens
+     * that were left.  Decoding is side by side: the longest time, all tokens. */
+    bool has_timings;
     double queue_ms, image_ms, prefill_ms, decode_ms;
     uint32_t prefill_tokens, decode_tokens;
 } vlm_chat_answer;

@@ -3,52 +3,69 @@
 #include "base/log.h"
 #include "gateway/chat_parts.h"
 
+static void note_started(vlm_chat *chat, const Vlm__V1__Started *s)
+{
+    if (!chat->started) chat->gateway->n_running++;
+    chat->started = true;
+    chat->started_ns = vlm_clock_ns();
+    if (s->usage == NULL) return;
+    chat->n_prompt = s->usage->prompt_tokens;
+    chat->n_image_tokens = s->usage->image_tokens;
+    chat->n_cached = s->usage->cached_tokens;
+}
+
+/* Choices come side by side: the time between tokens is between those of one choice. */
+static void note_delta(vlm_chat *chat, const Vlm__V1__Delta *d)
+{
+    vlm_metrics *m = chat->gateway->metrics;
+    const uint64_t now = vlm_clock_ns();
+    if (d->choice >= VLM_CHAT_CHOICES_MAX) return; /* the answer says what is wrong */
+    uint64_t *last_ns = &chat->last_token_ns[d->choice];
+    if (chat->first_ns == 0) {
+        chat->first_ns = now;
+        vlm_histogram_observe(m, VLM_METRIC_TIME_TO_FIRST_TOKEN, 0,
+                              vlm_clock_seconds(chat->arrived_ns, now));
+    }
+    if (*last_ns != 0)
+        vlm_histogram_observe(m, VLM_METRIC_INTER_TOKEN_LATENCY, 0,
+                              vlm_clock_seconds(*last_ns, now));
+    *last_ns = now;
+}
+
+static void note_finished(vlm_chat *chat, const Vlm__V1__Finished *f)
+{
+    if (f->usage != NULL) {
+        chat->n_completion += f->usage->completion_tokens;
+        if (f->usage->cached_tokens > chat->n_cached) chat->n_cached = f->usage->cached_tokens;
+    }
+    if (f->timings != NULL) {
+        chat->queue_ms = f->timings->queue_ms;
+        chat->image_ms = f->timings->image_ms;
+        chat->image_decode_ms = f->timings->image_decode_ms;
+        chat->prefill_ms = f->timings->prefill_ms;
+        if (f->timings->decode_ms > chat->decode_ms) chat->decode_ms = f->timings->decode_ms;
+    }
+    if (f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_CANCELLED) return;
+    vlm_counter_add(chat->gateway->metrics, VLM_METRIC_REQUEST_SUCCESS,
+                    f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH ? 1 : 0, 1);
+}
+
 void vlm_chat_note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
 {
-    vlm_gateway *g = chat->gateway;
-    const uint64_t now = vlm_clock_ns();
     switch (event->event_case) {
-    case VLM__V1__GENERATE_EVENT__EVENT_STARTED:
-        if (!chat->started) g->n_running++;
-        chat->started = true;
-        chat->started_ns = now;
-        if (event->started->usage != NULL) {
-            chat->n_prompt = event->started->usage->prompt_tokens;
-            chat->n_image_tokens = event->started->usage->image_tokens;
-            chat->n_cached = event->started->usage->cached_tokens;
-        }
-        break;
-    case VLM__V1__GENERATE_EVENT__EVENT_DELTA:
-        if (chat->first_ns == 0) {
-            chat->first_ns = now;
-            vlm_histogram_observe(g->metrics, VLM_METRIC_TIME_TO_FIRST_TOKEN, 0,
-                                  vlm_clock_seconds(chat->arrived_ns, now));
-        } else {
-            vlm_histogram_observe(g->metrics, VLM_METRIC_INTER_TOKEN_LATENCY, 0,
-                                  vlm_clock_seconds(chat->last_token_ns, now));
-        }
-        chat->last_token_ns = now;
-        break;
-    case VLM__V1__GENERATE_EVENT__EVENT_FINISHED: {
-        const Vlm__V1__Finished *f = event->finished;
-        if (f->usage != NULL) {
-            chat->n_completion += f->usage->completion_tokens;
-            chat->n_cached = f->usage->cached_tokens;
-        }
-        if (f->timings != NULL) {
-            chat->queue_ms = f->timings->queue_ms;
-            chat->image_ms = f->timings->image_ms;
-            chat->image_decode_ms = f->timings->image_decode_ms;
-            chat->prefill_ms = f->timings->prefill_ms;
-            if (f->timings->decode_ms > chat->decode_ms) chat->decode_ms = f->timings->decode_ms;
-        }
-        if (f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_CANCELLED) break;
-        vlm_counter_add(g->metrics, VLM_METRIC_REQUEST_SUCCESS,
-                        f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH ? 1 : 0, 1);
-        break;
-    }
+    case VLM__V1__GENERATE_EVENT__EVENT_STARTED: note_started(chat, event->started); break;
+    case VLM__V1__GENERATE_EVENT__EVENT_DELTA: note_delta(chat, event->delta); break;
+    case VLM__V1__GENERATE_EVENT__EVENT_FINISHED: note_finished(chat, event->finished); break;
     default: break;
     }
+}
+
+void vlm_chat_forget_events(vlm_chat *chat)
+{
+    chat->n_completion = chat->n_cached = 0;
+    chat->decode_ms = 0.0;
+    chat->first_ns = 0;
+    for (size_t i = 0; i < VLM_CHAT_CHOICES_MAX; i++) chat->last_token_ns[i] = 0;
 }
 
 void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record)

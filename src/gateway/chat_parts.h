@@ -49,8 +49,8 @@ struct vlm_chat {
     char id[VLM_CHAT_ID_LEN_MAX];
     char worker_name[64], model[VLM_WORKER_MODEL_LEN_MAX + 1];
 
-    uint64_t arrived_ns, deadline_ns, waiting_ns, sent_ns, called_ns, started_ns, first_ns,
-        last_token_ns;
+    uint64_t arrived_ns, deadline_ns, waiting_ns, sent_ns, called_ns, started_ns, first_ns;
+    uint64_t last_token_ns[VLM_CHAT_CHOICES_MAX];
     uint32_t n_prompt, n_completion, n_image_tokens, n_cached;
     double queue_ms, image_ms, image_decode_ms, prefill_ms, decode_ms;
 };
@@ -65,6 +65,8 @@ void vlm_chat_go_on(vlm_chat *chat);
 void vlm_chat_fail(vlm_chat *chat, const vlm_api_error *error);
 /* Keep what an event says of times and tokens. */
 void vlm_chat_note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event);
+/* Forget it: another worker begins from the start. */
+void vlm_chat_forget_events(vlm_chat *chat);
 /* Nobody needs the answer: stop everything. */
 void vlm_chat_stop(vlm_chat *chat);
 

@@ -124,6 +124,26 @@ def test_without_keys_nobody_has_a_name():
         assert "x-vlmd-tenant" not in fake.metadata[0]
 
 
+def test_figures_of_choices_side_by_side():
+    """The longest choice's time, all choices' tokens, the most that one found in the cache; Finished counts, not Started."""
+    figures = {"cached": (16, 4), "decode_ms": (30.0, 10.0), "deltas": 3}
+    with FakeWorker(lambda request: answer("a", "b", **figures)) as fake, gateway(fake) as server:
+        api = Api(server).wait_ready()
+        fake.stats.preemptions = 7
+        for body in (api.ask("hello", n=2), api.stream(chat("hello", n=2, stream_options={"include_usage": True}))[-1]):
+            assert body["usage"]["prompt_tokens_details"]["cached_tokens"] == 16
+            assert body["usage"]["completion_tokens"] == 6
+            assert body["timings"]["decode_ms"] == 30.0 and body["timings"]["decode_tokens"] == 6
+            assert body["timings"]["prefill_tokens"] == 4
+        label = '{model_name="fake"}'
+        metrics = api.metrics()
+        assert metrics[f"vlmd_prompt_tokens_cached_total{label}"] == 2 * 16
+        assert metrics[f"vlmd_request_decode_time_seconds_sum{label}"] == pytest.approx(2 * 0.03)
+        # Between tokens of one answer: two gaps in each of two choices.
+        assert metrics[f"vlmd_inter_token_latency_seconds_count{label}"] == 2 * 4
+        eventually(lambda: api.metrics()[f"vlmd_num_preemptions_total{label}"] == 7)
+
+
 def test_answered_requests_hold_no_place(key_file):
     """One after the other, as fast as it goes: a key is never refused for what has been answered."""
     with serve("mock", "--api-key-file", key_file, "--max-running", 1, "--max-waiting", 0) as server:

@@ -300,6 +300,49 @@ static void test_no_numbers(void **state)
     vlm_buf_fini(&out);
 }
 
+/* Whichever choice ends last: the longest time, all tokens, the most that was found. */
+static void test_figures_of_choices(void **state)
+{
+    (void)state;
+    static const struct {
+        double decode_ms;
+        uint32_t n_cached;
+    } choices[] = {{10.0, 4}, {30.0, 16}, {20.0, 0}};
+    for (uint32_t first = 0; first < 3; first++) {
+        vlm_chat_answer a;
+        vlm_buf out;
+        vlm_buf_init(&out, 65536);
+        open_answer(&a, (mode){.n = 3});
+        OK(feed_started(&a, NULL));
+        for (uint32_t i = 0; i < 3; i++) {
+            const uint32_t c = (first + i) % 3;
+            Vlm__V1__Usage usage = VLM__V1__USAGE__INIT;
+            Vlm__V1__Timings timings = VLM__V1__TIMINGS__INIT;
+            Vlm__V1__Finished finished = VLM__V1__FINISHED__INIT;
+            Vlm__V1__GenerateEvent event = VLM__V1__GENERATE_EVENT__INIT;
+            usage.prompt_tokens = 20;
+            usage.completion_tokens = timings.decode_tokens = 2;
+            usage.cached_tokens = choices[c].n_cached;
+            timings.decode_ms = choices[c].decode_ms;
+            timings.prefill_tokens = 20 - choices[c].n_cached;
+            finished.choice = c;
+            finished.reason = VLM__V1__FINISH_REASON__FINISH_REASON_STOP;
+            finished.usage = &usage;
+            finished.timings = &timings;
+            event.event_case = VLM__V1__GENERATE_EVENT__EVENT_FINISHED;
+            event.finished = &finished;
+            OK(vlm_chat_answer_collect(&a, &event, NULL));
+        }
+        OK(vlm_chat_answer_write(&a, &out, NULL));
+        assert_non_null(strstr(out.data, "\"completion_tokens\":6,"));
+        assert_non_null(strstr(out.data, "\"cached_tokens\":16,"));
+        assert_non_null(
+            strstr(out.data, "\"decode_ms\":30.000,\"prefill_tokens\":4,\"decode_tokens\":6}"));
+        vlm_chat_answer_fini(&a);
+        vlm_buf_fini(&out);
+    }
+}
+
 static void test_fail(void **state)
 {
     (void)state;
@@ -413,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_no_numbers),
+        cmocka_unit_test(test_figures_of_choices),
         cmocka_unit_test(test_fail),
         cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_collected_limit),
