@@ -293,6 +293,7 @@ void vlm_chat_go_on(vlm_chat *chat)
         .path = "/vlm.v1.Worker/Generate",
         .timeout_ns = chat->deadline_ns - now,
         .request_id = vlm_bytes_of(vlm_client_request_id(chat->client)),
+        .tenant = vlm_bytes_of(chat->names.tenant),
         .message = on_message,
         .done = on_done,
         .user = chat,
