@@ -167,7 +167,7 @@ static void on_message(void *user, const uint8_t *data, size_t len)
         vlm_chat_fail(chat, &internal);
         return;
     }
-    vlm_chat_note(chat, event);
+    vlm_chat_note_event(chat, event);
     vlm_error error;
     vlm_status status = VLM_OK;
     if (event->event_case != VLM__V1__GENERATE_EVENT__EVENT_STARTED) {
@@ -227,7 +227,7 @@ static void on_done(void *user, const vlm_error *error, const char *reason)
     } else if (may_retry(chat, error, reason)) {
         if (chat->has_answer) vlm_chat_answer_fini(&chat->answer);
         chat->has_answer = false;
-        vlm_chat_forget(chat);
+        vlm_chat_forget_events(chat);
         vlm_chat_go_on(chat);
     } else {
         vlm_api_error_from_status(&api, error, reason);
@@ -293,6 +293,7 @@ void vlm_chat_go_on(vlm_chat *chat)
         .path = "/vlm.v1.Worker/Generate",
         .timeout_ns = chat->deadline_ns - now,
         .request_id = vlm_bytes_of(vlm_client_request_id(chat->client)),
+        .tenant = vlm_bytes_of(chat->names.tenant),
         .message = on_message,
         .done = on_done,
         .user = chat,

@@ -1,4 +1,4 @@
-/* chat_figures.c - what a chat has taken, for the log and the metrics. */
+/* chat_figures.c - what a chat leaves in the log and the metrics. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/chat_parts.h"
@@ -50,7 +50,7 @@ static void note_finished(vlm_chat *chat, const Vlm__V1__Finished *f)
                     f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH ? 1 : 0, 1);
 }
 
-void vlm_chat_note(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
+void vlm_chat_note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
 {
     switch (event->event_case) {
     case VLM__V1__GENERATE_EVENT__EVENT_STARTED: note_started(chat, event->started); break;
@@ -60,7 +60,7 @@ void vlm_chat_note(vlm_chat *chat, const Vlm__V1__GenerateEvent *event)
     }
 }
 
-void vlm_chat_forget(vlm_chat *chat)
+void vlm_chat_forget_events(vlm_chat *chat)
 {
     chat->n_completion = chat->n_cached = 0;
     chat->decode_ms = 0.0;

@@ -59,15 +59,14 @@ struct vlm_chat {
 void vlm_chat_fetch_start(vlm_chat *chat);
 void vlm_chat_fetch_cancel(vlm_chat *chat);
 
-/* What an event says of the figures. */
-void vlm_chat_note(vlm_chat *chat, const Vlm__V1__GenerateEvent *event);
-/* Another worker begins from the start. */
-void vlm_chat_forget(vlm_chat *chat);
-
 /* The pictures are there: on to a worker. */
 void vlm_chat_go_on(vlm_chat *chat);
 /* End with this error, whatever has been sent. */
 void vlm_chat_fail(vlm_chat *chat, const vlm_api_error *error);
+/* Keep what an event says of times and tokens. */
+void vlm_chat_note_event(vlm_chat *chat, const Vlm__V1__GenerateEvent *event);
+/* Forget it: another worker begins from the start. */
+void vlm_chat_forget_events(vlm_chat *chat);
 /* Nobody needs the answer: stop everything. */
 void vlm_chat_stop(vlm_chat *chat);
 

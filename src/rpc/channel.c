@@ -445,6 +445,7 @@ static int32_t submit_call(vlm_rpc_client_call *call)
     }
     if (o->request_id.len > 0)
         headers[n++] = vlm_rpc_nv("x-request-id", o->request_id.ptr, o->request_id.len);
+    if (o->tenant.len > 0) headers[n++] = vlm_rpc_nv("x-vlmd-tenant", o->tenant.ptr, o->tenant.len);
     const nghttp2_data_provider provider = {.read_callback = read_request};
     return nghttp2_submit_request(call->channel->session.h2, NULL, headers, n, &provider, call);
 }

@@ -46,6 +46,7 @@ typedef struct vlm_rpc_call_options {
     const char *path;     /* outlives the call */
     uint64_t timeout_ns;  /* 0: none */
     vlm_bytes request_id; /* metadata x-request-id; empty: none */
+    vlm_bytes tenant;     /* metadata x-vlmd-tenant; empty: none */
     /* A message has come; the memory is the call's again afterwards.  May cancel the call. */
     void (*message)(void *user, const uint8_t *data, size_t len);
     /* The call has ended: error is NULL for OK; reason is the trailer vlmd-reason, "lost" when the

@@ -9,11 +9,13 @@
 #include "base/idmap.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/fair.h"
 #include "rpc/health.h"
 #include "rpc/server.h"
 #include "worker/pack.h"
 #include "worker/request.h"
 #include "worker/steps.h"
+#include "worker/tenants.h"
 
 enum { METHODS = 5 + VLM_RPC_HEALTH_METHODS, TICK_MS = 250, TEXT_LEN_MAX = 64 << 20 };
 
@@ -23,6 +25,7 @@ typedef struct work {
     struct work *prev, *next;
     uint64_t key;
     vlm_rpc_call *call; /* NULL: nobody listens any more */
+    vlm_tenant_places *place;
     uv_work_t uv;
     vlm_worker_request request;
     bool queued;  /* the step thread has it */
@@ -41,6 +44,7 @@ struct vlm_service {
     uv_timer_t *tick;
     work *works;
     vlm_idmap by_key;
+    vlm_tenants tenants;
     uint32_t n_works;
     uint64_t last_key;
     bool draining, stuck;
@@ -57,6 +61,7 @@ static void free_work(work *w)
     if (w->next != NULL) w->next->prev = w->prev;
     s->n_works--;
     (void)vlm_idmap_remove(&s->by_key, w->key);
+    vlm_tenants_give_back(&s->tenants, w->place);
     vlm_buf_fini(&w->request.message);
     free(w);
 }
@@ -134,16 +139,32 @@ static void fail_call(vlm_rpc_call *call, vlm_status code, const char *text, con
     vlm_rpc_call_finish(call, &error, reason);
 }
 
+/* A place for the call's tenant, whose name comes ahead of the message: nothing has been unpacked
+ * yet. */
+static vlm_status take_place(vlm_service *s, const vlm_rpc_call *call, vlm_tenant_places **out,
+                             vlm_error *err)
+{
+    const size_t n_max = (size_t)s->options.running_max + s->options.waiting_max;
+    const vlm_bytes tenant = vlm_rpc_call_metadata(call, "x-vlmd-tenant");
+    if (tenant.len > VLM_TENANT_LEN_MAX)
+        return vlm_fail(err, VLM_INVALID_ARGUMENT, "x-vlmd-tenant: longer than %d bytes",
+                        VLM_TENANT_LEN_MAX);
+    return vlm_tenants_take(&s->tenants, tenant, s->n_works, n_max, out, err);
+}
+
 static void start_generate(void *user, vlm_rpc_call *call, vlm_buf *message)
 {
     vlm_service *s = user;
     vlm_error error;
-    if (s->n_works >= s->options.running_max + s->options.waiting_max) {
-        fail_call(call, VLM_RESOURCE_EXHAUSTED, "the queue is full", "overloaded");
+    vlm_tenant_places *place = NULL;
+    const vlm_status status = take_place(s, call, &place, &error);
+    if (status != VLM_OK) {
+        vlm_rpc_call_finish(call, &error, status == VLM_RESOURCE_EXHAUSTED ? "overloaded" : NULL);
         return;
     }
     work *w = calloc(1, sizeof *w);
     if (w == NULL || vlm_idmap_add(&s->by_key, s->last_key + 1, w, &error) != VLM_OK) {
+        vlm_tenants_give_back(&s->tenants, place);
         free(w);
         fail_call(call, VLM_RESOURCE_EXHAUSTED, "out of memory: request", "overloaded");
         return;
@@ -151,6 +172,7 @@ static void start_generate(void *user, vlm_rpc_call *call, vlm_buf *message)
     w->service = s;
     w->key = ++s->last_key;
     w->call = call;
+    w->place = place;
     w->uv.data = w;
     w->arrived_ns = vlm_clock_ns();
     w->request.message = *message;
@@ -450,6 +472,7 @@ void vlm_service_close(vlm_service *s)
     vlm_steps_close(s->steps);
     while (s->works != NULL) free_work(s->works);
     vlm_idmap_fini(&s->by_key);
+    vlm_tenants_fini(&s->tenants);
     uv_close((uv_handle_t *)s->events, free_handle);
     uv_close((uv_handle_t *)s->tick, free_handle);
     free(s);

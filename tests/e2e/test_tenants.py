@@ -9,7 +9,7 @@ import grpc
 import httpx
 import pytest
 
-from api import Api, chat, serve
+from api import Api, chat, check_error, serve
 from fake_worker import FakeWorker, answer, cache_salt_of, tenant_of
 from servers import Server, channel, connect, eventually, proto, worker
 
@@ -81,9 +81,8 @@ def test_one_key_leaves_room_for_others(key_file):
 
         eventually(lambda: taken() == 8, 25)
         r = ask(a, "hello", 5)
-        assert r.status_code == 429, r.text
-        error = r.json()["error"]
-        assert error["type"] == "rate_limit_error" and int(r.headers["retry-after"]) >= 1
+        check_error(r, 429, "rate_limit_error", code="rate_limit_exceeded")
+        assert int(r.headers["retry-after"]) >= 1
         # It waits behind those that hang, until its own time is over.
         assert ask(b, "hello", 0.5).status_code == 504
         assert ask(b, "hello", 0.5).status_code == 504
@@ -112,6 +111,18 @@ def test_choices_take_the_time_of_the_longest():
 def gateway(*workers, args=()):
     options = [o for w in workers for o in ("--worker", w.address)]
     return Server("gateway", "--listen", "127.0.0.1:0", *options, *args)
+
+
+def test_what_a_worker_is_told(key_file):
+    """Names made of the key, in the message and, for the tenant, ahead of it; the key itself nowhere."""
+    with FakeWorker() as fake, gateway(fake, args=("--api-key-file", key_file)) as server:
+        wait_ready(server)
+        for key in ("key-of-a", "key-of-b", "key-of-a"):
+            assert client(server, key).text("hello") == "fake"
+        for key, request, metadata in zip(("key-of-a", "key-of-b", "key-of-a"), fake.requests, fake.metadata):
+            assert request.tenant == metadata["x-vlmd-tenant"] == tenant_of(key)
+            assert request.cache_salt == cache_salt_of(key)
+        assert "key-of" not in str(fake.requests) + str(fake.metadata) + server.text()
 
 
 def test_shared_caches_have_no_salt(key_file):
@@ -197,3 +208,69 @@ def test_a_key_that_goes_while_the_body_comes(key_file):
             s.sendall(body)
             assert s.recv(4096).startswith(b"HTTP/1.1 401")
         assert fake.requests == []
+
+
+def test_places_of_a_worker():
+    """A worker counts by itself, by what it is told ahead of the message: there may be several gateways."""
+    w = proto().worker
+    with worker("mock", "--mock-faults", "--max-running", 4, "--max-waiting", 6) as server, channel(server) as c:
+        stub = proto().worker_grpc.WorkerStub(c)
+
+        def call(tenant, text):
+            request = w.GenerateRequest(messages=[w.Message(role="user", parts=[w.Part(text=text)])], tenant=tenant)
+            return stub.Generate(request, metadata=[("x-vlmd-tenant", tenant)] if tenant else [], timeout=20)
+
+        def load():
+            s = stub.Stats(w.StatsRequest())
+            return s.running + s.waiting
+
+        slow = "@slow 50 @repeat 10000"
+        calls = [call("a", slow) for _ in range(8)]
+        eventually(lambda: load() == 8)
+        with pytest.raises(grpc.RpcError) as e:
+            list(call("a", "one more"))
+        assert e.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert ("vlmd-reason", "overloaded") in [tuple(t) for t in e.value.trailing_metadata()]
+        # Another finds room, and who has no name is bound by the queue alone.
+        calls.append(call("b", slow))
+        calls.append(call("", slow))
+        eventually(lambda: load() == 10)
+        with pytest.raises(grpc.RpcError) as e:
+            list(call("c", "no room at all"))
+        assert "full" in e.value.details()
+        for one in calls:
+            one.cancel()
+        eventually(lambda: load() == 0)
+        # Places come back.
+        calls = [call("a", slow) for _ in range(8)]
+        eventually(lambda: load() == 8)
+        for one in calls:
+            one.cancel()
+
+
+def test_names_that_a_worker_refuses():
+    w = proto().worker
+    with worker("mock") as server, channel(server) as c:
+        stub = proto().worker_grpc.WorkerStub(c)
+        message = w.Message(role="user", parts=[w.Part(text="x")])
+
+        def code(request, **more):
+            try:
+                list(stub.Generate(request, **more))
+            except grpc.RpcError as e:
+                return e.code(), e.details()
+            return None, ""
+
+        for field in ("tenant", "cache_salt"):
+            assert code(w.GenerateRequest(messages=[message], **{field: "x" * 256}))[0] is None
+            got, text = code(w.GenerateRequest(messages=[message], **{field: "x" * 257}))
+            assert got == grpc.StatusCode.INVALID_ARGUMENT and field in text
+            # No string of protobuf's own: bytes that are no UTF-8, in the fields 9 and 11.
+            number = 9 if field == "cache_salt" else 11
+            raw = w.GenerateRequest(messages=[message]).SerializeToString() + bytes([number << 3 | 2, 1, 0xff])
+            with pytest.raises(grpc.RpcError) as e:
+                list(c.unary_stream("/vlm.v1.Worker/Generate")(raw))
+            assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT and field in e.value.details()
+        assert code(w.GenerateRequest(messages=[message]), metadata=[("x-vlmd-tenant", "x" * 256)])[0] is None
+        got, text = code(w.GenerateRequest(messages=[message]), metadata=[("x-vlmd-tenant", "x" * 257)])
+        assert got == grpc.StatusCode.INVALID_ARGUMENT and "x-vlmd-tenant" in text
