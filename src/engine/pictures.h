@@ -1,6 +1,6 @@
 /* pictures.h - vlm_pictures of the local engine: the pixels that preprocessing made of pictures,
  * each with a key that tells it from every other picture.
- * Not: decoding (image/), nor what the vision tower makes of the pixels (local_run.c).
+ * Not: decoding (image/), nor what the vision tower makes of the pixels (local_encode.c).
  * Ownership: sets are counted references; model and budget outlive all of them.
  * Threads: any; add from one at a time for one set.  What has been added never changes. */
 #ifndef VLM_ENGINE_PICTURES_H
