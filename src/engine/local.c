@@ -39,27 +39,11 @@ static void tell_dropped(vlm_local *l)
     }
 }
 
-static double above_zero(double x)
-{
-    return x > 0.0 ? x : 0.0;
-}
-
 static void tell_cancelled(vlm_local *l, vlm_local_job *j)
 {
     uint32_t choice = 0;
     while (j->seqs[choice].state == VLM_SEQ_ENDED) choice++;
-    vlm_event *event = vlm_local_add_event(l, VLM_EVENT_DONE, j, choice);
-    const uint64_t first_ns = j->first_ns != 0 ? j->first_ns : l->now_ns;
-    event->finish = VLM_FINISH_CANCELLED;
-    event->last = true;
-    event->usage = vlm_local_prompt_usage(l, j);
-    event->usage.n_completion = j->seqs[choice].n_answer;
-    event->timings = (vlm_timings){
-        .queue_s = vlm_clock_seconds(j->submitted_ns, j->started_ns),
-        .image_s = j->image_s,
-        .prefill_s = above_zero(vlm_clock_seconds(j->started_ns, first_ns) - j->image_prefill_s),
-        .decode_s = vlm_clock_seconds(first_ns, l->now_ns),
-    };
+    vlm_local_add_done(l, &j->seqs[choice], VLM_FINISH_CANCELLED, true);
     vlm_local_end_job(l, j);
 }
 

@@ -30,7 +30,7 @@ static double above_zero(double x)
     return x > 0.0 ? x : 0.0;
 }
 
-static void add_done(vlm_local *l, const vlm_seq *seq, vlm_finish finish, bool last)
+void vlm_local_add_done(vlm_local *l, const vlm_seq *seq, vlm_finish finish, bool last)
 {
     const vlm_local_job *j = seq->job;
     const uint64_t first_ns = j->first_ns != 0 ? j->first_ns : l->now_ns;
@@ -77,7 +77,7 @@ static bool finish_choice(vlm_local *l, vlm_seq *seq, vlm_finish finish)
 {
     vlm_local_job *j = seq->job;
     const bool last = ++j->n_ended == j->n_choices;
-    add_done(l, seq, finish, last);
+    vlm_local_add_done(l, seq, finish, last);
     vlm_seq_release(l, seq);
     seq->state = VLM_SEQ_ENDED;
     if (last) vlm_local_end_job(l, j);
