@@ -26,8 +26,8 @@ static uint32_t pictures_of(const vlm_engine_options *o, size_t picture_bytes, s
     enum { PICTURES_MAX = 1 << 16 };
     size_t bytes = o->encoder_cache_bytes;
     if (bytes == 0)
-        bytes = size_min(ENCODER_CACHE_DEFAULT,
-                         (o->memory_max != 0 ? o->memory_max : available) / 16);
+        bytes =
+            size_min(ENCODER_CACHE_DEFAULT, (o->memory_max != 0 ? o->memory_max : available) / 16);
     const size_t n = bytes / picture_bytes;
     return n == 0 ? 1 : n > PICTURES_MAX ? PICTURES_MAX : (uint32_t)n;
 }
