@@ -51,6 +51,7 @@ int vlm_cmd_worker(const vlm_options *opt)
         .model = name,
         .running_max = opt->max_running,
         .waiting_max = opt->max_waiting,
+        .prepare_max = n_decoders(opt) + PREPARE_EXTRA,
         .unsent_max = opt->max_unsent,
         .slow_ns = nanoseconds(opt->slow_reader_timeout),
         .step_limit_ns = nanoseconds(opt->step_timeout),
@@ -65,7 +66,7 @@ int vlm_cmd_worker(const vlm_options *opt)
     if (status == VLM_OK) status = vlm_model_arg_name(opt, name, &err);
     /* Their processes are forked before there are threads and a model. */
     if (status == VLM_OK) status = vlm_decoders_open(&decoder_options, &decoders, &err);
-    vlm_worker_set_threads(n_decoders(opt) + PREPARE_EXTRA);
+    vlm_worker_set_threads(options.prepare_max);
     const uint64_t start_ns = vlm_clock_ns();
     if (status == VLM_OK) status = vlm_cli_open_engine(opt, &folder, &engine, &err);
     if (status == VLM_OK) vlm_cli_log_ready(engine, start_ns);

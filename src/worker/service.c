@@ -1,5 +1,6 @@
 #include "worker/service.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ enum { METHODS = 5 + VLM_RPC_HEALTH_METHODS, TICK_MS = 250, TEXT_LEN_MAX = 64 <<
 
 /* One Generate call. */
 typedef struct work {
+    vlm_fair_item turn; /* to be prepared; first, so that an item is its work */
     vlm_service *service;
     struct work *prev, *next;
     uint64_t key;
@@ -31,7 +33,7 @@ typedef struct work {
     bool queued;  /* the step thread has it */
     bool started; /* and has begun */
     bool paused;
-    uint64_t arrived_ns, paused_ns;
+    uint64_t arrived_ns, prepare_ns, paused_ns;
 } work;
 
 struct vlm_service {
@@ -45,7 +47,8 @@ struct vlm_service {
     work *works;
     vlm_idmap by_key;
     vlm_tenants tenants;
-    uint32_t n_works;
+    vlm_fair *turns; /* of works that are to be prepared or are being so */
+    uint32_t n_works, n_preparing;
     uint64_t last_key;
     bool draining, stuck;
     char instance[24];
@@ -61,6 +64,7 @@ static void free_work(work *w)
     if (w->next != NULL) w->next->prev = w->prev;
     s->n_works--;
     (void)vlm_idmap_remove(&s->by_key, w->key);
+    if (w->turn.tenant != NULL) vlm_fair_remove(s->turns, &w->turn);
     vlm_tenants_give_back(&s->tenants, w->place);
     vlm_buf_fini(&w->request.message);
     free(w);
@@ -74,11 +78,15 @@ static void finish_call(work *w, const vlm_error *error, const char *reason)
     vlm_rpc_call_finish(call, error, reason);
 }
 
-/* Nobody wants the answer any more. */
+/* Nobody wants the answer any more.  What has not begun is gone when this returns. */
 static void on_cancelled(void *user)
 {
     work *w = user;
     w->call = NULL;
+    if (w->turn.waits) {
+        free_work(w);
+        return;
+    }
     atomic_store(&w->request.cancel, true);
     if (w->queued) vlm_steps_cancel(w->service->steps, w->key);
 }
@@ -103,11 +111,40 @@ static void on_prepare(uv_work_t *uv)
     vlm_worker_request_run(&w->request, o->engine, o->decoders, o->model);
 }
 
+static void on_prepared(uv_work_t *uv, int uv_status);
+
+/* Tenants in turn, by the time spent for each: a pile of one's pictures is not before another's
+ * short question.  One with a name leaves a thread to the others. */
+static void prepare_next(vlm_service *s)
+{
+    const uint32_t n_max = s->options.prepare_max;
+    while (s->n_preparing < n_max) {
+        vlm_fair_item *item = vlm_fair_next(s->turns, n_max > 1 ? n_max - 1 : 1);
+        if (item == NULL) return;
+        work *w = (work *)item;
+        vlm_fair_start(s->turns, item);
+        vlm_fair_spend(item, 1);
+        s->n_preparing++;
+        w->prepare_ns = vlm_clock_ns();
+        (void)uv_queue_work(s->options.loop, &w->uv, on_prepare, on_prepared);
+    }
+}
+
+static void end_turn(work *w)
+{
+    vlm_service *s = w->service;
+    vlm_fair_spend(&w->turn, (uint32_t)((vlm_clock_ns() - w->prepare_ns) / 1000000));
+    vlm_fair_remove(s->turns, &w->turn);
+    s->n_preparing--;
+    prepare_next(s);
+}
+
 static void on_prepared(uv_work_t *uv, int uv_status)
 {
     work *w = uv->data;
     vlm_service *s = w->service;
     vlm_worker_request *r = &w->request;
+    end_turn(w);
     if (uv_status != 0) r->status = VLM_CANCELLED;
     if (w->call == NULL) {
         s->options.engine->ops->job_free(s->options.engine, r->job);
@@ -141,11 +178,10 @@ static void fail_call(vlm_rpc_call *call, vlm_status code, const char *text, con
 
 /* A place for the call's tenant, whose name comes ahead of the message: nothing has been unpacked
  * yet. */
-static vlm_status take_place(vlm_service *s, const vlm_rpc_call *call, vlm_tenant_places **out,
+static vlm_status take_place(vlm_service *s, vlm_bytes tenant, vlm_tenant_places **out,
                              vlm_error *err)
 {
     const size_t n_max = (size_t)s->options.running_max + s->options.waiting_max;
-    const vlm_bytes tenant = vlm_rpc_call_metadata(call, "x-vlmd-tenant");
     if (tenant.len > VLM_TENANT_LEN_MAX)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "x-vlmd-tenant: longer than %d bytes",
                         VLM_TENANT_LEN_MAX);
@@ -157,7 +193,8 @@ static void start_generate(void *user, vlm_rpc_call *call, vlm_buf *message)
     vlm_service *s = user;
     vlm_error error;
     vlm_tenant_places *place = NULL;
-    const vlm_status status = take_place(s, call, &place, &error);
+    const vlm_bytes tenant = vlm_rpc_call_metadata(call, "x-vlmd-tenant");
+    const vlm_status status = take_place(s, tenant, &place, &error);
     if (status != VLM_OK) {
         vlm_rpc_call_finish(call, &error, status == VLM_RESOURCE_EXHAUSTED ? "overloaded" : NULL);
         return;
@@ -182,7 +219,10 @@ static void start_generate(void *user, vlm_rpc_call *call, vlm_buf *message)
     s->works = w;
     s->n_works++;
     vlm_rpc_call_watch(call, on_cancelled, on_drained, w);
-    (void)uv_queue_work(s->options.loop, &w->uv, on_prepare, on_prepared);
+    const bool has_room = vlm_fair_add(s->turns, &w->turn, tenant);
+    assert(has_room); /* as many as there are places */
+    (void)has_room;
+    prepare_next(s);
 }
 
 static void take_record(vlm_service *s, const vlm_steps_record *record)
@@ -404,8 +444,11 @@ vlm_status vlm_service_open(const vlm_service_options *options, vlm_service **ou
     vlm_status status = VLM_OK;
     if (s->events == NULL || s->tick == NULL) status = vlm_fail_memory(err, "service");
     if (status == VLM_OK)
+        status = vlm_fair_new(options->running_max + options->waiting_max, &s->turns, err);
+    if (status == VLM_OK)
         status = vlm_rpc_server_open(options->loop, &server_options, &s->server, err);
     if (status != VLM_OK) {
+        vlm_fair_free(s->turns);
         free(s->events);
         free(s->tick);
         free(s);
@@ -446,7 +489,9 @@ void vlm_service_drain(vlm_service *s, void (*idle)(void *user), void *user)
 
 void vlm_service_cancel_all(vlm_service *s)
 {
-    for (work *w = s->works; w != NULL; w = w->next) {
+    work *next;
+    for (work *w = s->works; w != NULL; w = next) {
+        next = w->next;
         vlm_error error;
         (void)vlm_fail(&error, VLM_UNAVAILABLE, "shutting down");
         finish_call(w, &error, "draining");
@@ -473,6 +518,7 @@ void vlm_service_close(vlm_service *s)
     while (s->works != NULL) free_work(s->works);
     vlm_idmap_fini(&s->by_key);
     vlm_tenants_fini(&s->tenants);
+    vlm_fair_free(s->turns);
     uv_close((uv_handle_t *)s->events, free_handle);
     uv_close((uv_handle_t *)s->tick, free_handle);
     free(s);

@@ -18,6 +18,7 @@ typedef struct vlm_service_options {
     vlm_decoders *decoders;
     const char *model; /* name; outlives the service */
     uint32_t running_max, waiting_max;
+    uint32_t prepare_max;   /* requests that are prepared at once, one thread each */
     size_t unsent_max;      /* bytes that a slow caller may leave lying */
     uint64_t slow_ns;       /* how long it may leave them */
     uint64_t step_limit_ns; /* a step that takes longer is stuck: not serving; 0: never */

@@ -8,7 +8,7 @@
 typedef struct vlm_worker_options {
     vlm_addr listen;
     const char *model;
-    uint32_t running_max, waiting_max;
+    uint32_t running_max, waiting_max, prepare_max;
     size_t unsent_max;
     uint64_t slow_ns, step_limit_ns, shutdown_ns;
     /* A gateway started this process: it ends with that one (end of standard input), and says
@@ -16,7 +16,8 @@ typedef struct vlm_worker_options {
     bool supervised;
 } vlm_worker_options;
 
-/* Threads that wait for decoders or render templates; to be called before anything else runs. */
+/* Threads that wait for decoders or render templates, prepare_max of them; to be called before
+ * anything else runs. */
 void vlm_worker_set_threads(uint32_t n);
 
 /* Serve until SIGTERM or SIGINT has been obeyed.  *in_use: it had to end at once, and threads still

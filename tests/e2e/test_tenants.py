@@ -1,13 +1,16 @@
 """Several API keys on one server: what one has computed the other does not see, and none can take all the places."""
 import contextlib
+import io
 import json
 import signal
 import threading
 import time
+from concurrent import futures
 
 import grpc
 import httpx
 import pytest
+from PIL import Image
 
 from api import Api, chat, check_error, serve
 from fake_worker import FakeWorker, answer, cache_salt_of, tenant_of
@@ -22,6 +25,13 @@ def key_file(tmp_path):
     path.write_text("key-of-a\nkey-of-b\n")
     path.chmod(0o600)
     return path
+
+
+def picture_of_one_colour():
+    """Few bytes, many pixels."""
+    out = io.BytesIO()
+    Image.new("RGB", (3000, 2000), (9, 90, 200)).save(out, "PNG")
+    return out.getvalue()
 
 
 def client(server, key):
@@ -274,3 +284,31 @@ def test_names_that_a_worker_refuses():
         assert code(w.GenerateRequest(messages=[message]), metadata=[("x-vlmd-tenant", "x" * 256)])[0] is None
         got, text = code(w.GenerateRequest(messages=[message]), metadata=[("x-vlmd-tenant", "x" * 257)])
         assert got == grpc.StatusCode.INVALID_ARGUMENT and "x-vlmd-tenant" in text
+
+
+def test_pictures_of_one_keep_nobody_waiting():
+    """What is done before the engine has a request, pictures above all, goes by turns of the tenants too."""
+    w = proto().worker
+    large = picture_of_one_colour()
+    with worker("mock", "--max-running", 64, "--max-waiting", 64) as server, channel(server) as c:
+        stub = proto().worker_grpc.WorkerStub(c)
+
+        def ask(tenant, n_pictures):
+            parts = [w.Part(image=large)] * n_pictures + [w.Part(text="x")]
+            request = w.GenerateRequest(messages=[w.Message(role="user", parts=parts)], tenant=tenant)
+            return "".join(e.delta.text for e in stub.Generate(request, metadata=[("x-vlmd-tenant", tenant)],
+                                                               timeout=120))
+
+        with futures.ThreadPoolExecutor(64) as pool:
+            many = [pool.submit(ask, "a", 2) for _ in range(60)]
+            eventually(lambda: stub.Stats(w.StatsRequest()).waiting >= 40)
+            n_before = sum(f.done() for f in many)
+            assert ask("b", 0) == "mock: x"
+            n_meanwhile = sum(f.done() for f in many) - n_before
+            assert n_meanwhile <= 8, n_meanwhile
+            # Who goes while its turn is still to come leaves its place at once.
+            late = stub.Generate(w.GenerateRequest(messages=[w.Message(role="user", parts=[w.Part(image=large)] * 2)]),
+                                 metadata=[("x-vlmd-tenant", "a")])
+            late.cancel()
+            assert all(f.result().startswith("mock: x [") for f in many)
+        eventually(lambda: stub.Stats(w.StatsRequest()).waiting == 0)
