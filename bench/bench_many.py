@@ -196,7 +196,7 @@ def main():
         again(server)
         next_turn(server, 330)
         streams(server)
-        smoothness(server, 440)
+        smoothness(server, 520)
 
 
 if __name__ == "__main__":
