@@ -13,9 +13,14 @@ function(vlm_room name)
         # Elsewhere the file is empty, and the compiler knows no such flags.
         if(source MATCHES "_avx2\\.c$" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
             set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
-        elseif(source MATCHES "_avx512\\.c$" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-            set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-                "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq")
+        elseif(source MATCHES "_avx512(vnni|bf16)?\\.c$" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+            set(flags "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq")
+            if(source MATCHES "_avx512vnni\\.c$")
+                list(APPEND flags -mavx512vnni)
+            elseif(source MATCHES "_avx512bf16\\.c$")
+                list(APPEND flags -mavx512vnni -mavx512bf16)
+            endif()
+            set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
             # gcc's PR 110027: frames that outlive their function are aligned to 32 bytes alone,
             # and a 64-byte vector in one is a crash.
             if(VLM_SANITIZE MATCHES "address" AND CMAKE_C_COMPILER_ID STREQUAL "GNU")

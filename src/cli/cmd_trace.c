@@ -61,7 +61,7 @@ static vlm_status open_model(trace *t, const vlm_options *opt, vlm_error *err)
     const vlm_model_options model_options = {.dtype = o.dtype, .n_ctx = o.n_ctx};
     const uint32_t n_threads = o.n_threads == 0 ? vlm_cpu_count() : o.n_threads;
     const vlm_cpu_level best = vlm_cpu_level_best();
-    if (o.cpu_level_given && o.cpu_level > best)
+    if (o.cpu_level_given && !vlm_cpu_level_has(o.cpu_level))
         return vlm_fail(err, VLM_UNIMPLEMENTED, "cpu-level %s: this CPU has only %s",
                         vlm_cpu_level_name(o.cpu_level), vlm_cpu_level_name(best));
     VLM_TRY(vlm_model_arg_open(opt->args[0], &t->folder, err));

@@ -449,7 +449,7 @@ vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options
 {
     *out = NULL;
     const vlm_cpu_level best = vlm_cpu_level_best();
-    if (options->cpu_level_given && options->cpu_level > best)
+    if (options->cpu_level_given && !vlm_cpu_level_has(options->cpu_level))
         return vlm_fail(err, VLM_UNIMPLEMENTED, "cpu-level %s: this CPU has only %s",
                         vlm_cpu_level_name(options->cpu_level), vlm_cpu_level_name(best));
     vlm_local *l = calloc(1, sizeof *l);

@@ -4,13 +4,14 @@
  * Conventions
  * - Activations are float32, row-major, in device memory from alloc; a "row" is one token or patch.
  * - Weights are vlm_weight: row-major [rows, cols] of any vlm_dtype, in device memory.  On the CPU
- *   a weight may point into the mapped file, at any alignment that its dtype allows.
+ *   a weight may point into the mapped file, at any alignment that its dtype allows.  Packed
+ *   weights (vlm_dtype_is_packed) lie in the backend's own order and are taken by linear alone.
  * - Accumulation is float32.  The result of a row never depends on the other rows of the call, on
  *   how rows are split over calls, or on the number of threads: every output element has one fixed
  *   order of additions per backend and level.
  * - Sizes are checked by the model when it is loaded; here a bad size is a bug (assert).
  * - Operations are queued in order; results are on the host after download or sync.
- * Not: quantised weights, collectives.
+ * Not: collectives.
  * Threads: one thread uses a backend at a time. */
 #ifndef VLM_TENSOR_BACKEND_H
 #define VLM_TENSOR_BACKEND_H
@@ -96,6 +97,18 @@ typedef struct vlm_backend_ops {
     VLM_MUST_USE vlm_status (*weight)(vlm_backend *b, const void *host_data, size_t n_bytes,
                                       const void **out, vlm_error *err);
 
+    /* Packing: weights that linear takes faster, in fewer bytes.  pack_layout names the order in
+     * which they lie, and is another when that changes: who keeps packed weights in a file keeps
+     * the name with them.
+     * packed_bytes: of a matrix [n_rows, n_cols], a multiple of 64.
+     * pack: src on the host, of a dtype that is not packed, to host memory dst, aligned to 64
+     * bytes; any number of threads gives the same bytes.
+     * reserve: before linear takes packed weights of n_cols columns; RESOURCE_EXHAUSTED. */
+    const char *pack_layout;
+    size_t (*packed_bytes)(vlm_backend *b, vlm_dtype dtype, uint32_t n_rows, uint32_t n_cols);
+    void (*pack)(vlm_backend *b, void *dst, vlm_dtype dtype, const vlm_weight *src);
+    VLM_MUST_USE vlm_status (*reserve)(vlm_backend *b, uint32_t n_cols, vlm_error *err);
+
     /* y = x W^T + bias.   x [n, w.n_cols], w [w.n_rows, w.n_cols], bias [1, w.n_rows] or absent
      * (data NULL), y [n, w.n_rows] not aliasing x.  add: y += instead of y =. */
     void (*linear)(vlm_backend *b, float *y, const float *x, uint32_t n, const vlm_weight *w,
@@ -158,7 +171,7 @@ struct vlm_backend {
     const vlm_backend_ops *ops;
 };
 
-/* The CPU.  n_threads >= 1; level at most vlm_cpu_level_best().  Freed with ops->close. */
+/* The CPU.  n_threads >= 1; vlm_cpu_level_has(level).  Freed with ops->close. */
 VLM_MUST_USE vlm_status vlm_backend_cpu_open(uint32_t n_threads, vlm_cpu_level level,
                                              vlm_backend **out, vlm_error *err);
 

@@ -1,14 +1,18 @@
 #include "tensor/dtype.h"
 
+#include <assert.h>
 #include <string.h>
 
 static const struct {
     const char *name;
     size_t size;
-} dtypes[] = {
+} dtypes[VLM_N_WEIGHT_DTYPES] = {
 #define VLM_DTYPE_ROW(name, text, size) {text, size},
     VLM_DTYPE_LIST(VLM_DTYPE_ROW)
 #undef VLM_DTYPE_ROW
+        [VLM_DTYPE_Q8] = {"Q8", 0},
+    [VLM_DTYPE_Q4] = {"Q4", 0},
+    [VLM_DTYPE_BF16_DOT] = {"BF16_DOT", 0},
 };
 
 const char *vlm_dtype_name(vlm_dtype dtype)
@@ -18,6 +22,7 @@ const char *vlm_dtype_name(vlm_dtype dtype)
 
 size_t vlm_dtype_size(vlm_dtype dtype)
 {
+    assert(!vlm_dtype_is_packed(dtype));
     return dtypes[dtype].size;
 }
 

@@ -141,7 +141,7 @@ static inline void check_each_level(void (*fn)(vlm_cpu_level level), const char 
     int n_not_run = 0;
     for (int i = VLM_CPU_REFERENCE + 1; i < VLM_CPU_N_LEVELS; i++) {
         const vlm_cpu_level level = (vlm_cpu_level)i;
-        if (level <= vlm_cpu_level_best()) {
+        if (vlm_cpu_level_has(level)) {
             fn(level);
             continue;
         }

@@ -8,11 +8,10 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/attn.h"
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/linear.h"
 
 /* Work below which a range is not worth handing to another thread: some microseconds. */
-enum { GRAIN_PRODUCTS = 1 << 18, GRAIN_ELEMS = 1 << 15, GRAIN_MATH_ELEMS = 1 << 13 };
-/* Blocks of rows are multiples of this, the heights of the levels' register tiles. */
-enum { ROW_TILE = 12 };
+enum { GRAIN_ELEMS = 1 << 15, GRAIN_MATH_ELEMS = 1 << 13 };
 /* Weights of a norm are made float in pieces of this many on the stack. */
 enum { NORM_CHUNK = 512 };
 
@@ -21,6 +20,7 @@ typedef struct cpu_backend {
     vlm_cpu_kernels kernels;
     vlm_pool *pool;
     float *scratch; /* [n_threads, VLM_LINEAR_SCRATCH_LEN] */
+    vlm_cpu_linear linear;
 } cpu_backend;
 
 static cpu_backend *cpu_of(vlm_backend *b)
@@ -82,60 +82,26 @@ static void cpu_sync(vlm_backend *b)
     (void)b;
 }
 
-typedef struct linear_job {
-    cpu_backend *cpu;
-    float *y;
-    const float *x;
-    const vlm_weight *w, *bias;
-    size_t n, block_rows, n_panels;
-    bool add;
-} linear_job;
-
-/* An item is a block of rows times a panel of outputs; the panels of one block follow each other,
- * so that threads share the block's rows in cache. */
-static void linear_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
-{
-    const linear_job *job = ctx;
-    const vlm_weight *w = job->w, *bias = job->bias;
-    const vlm_cpu_kernels *kernels = &job->cpu->kernels;
-    float *scratch = job->cpu->scratch + (size_t)thread_idx * VLM_LINEAR_SCRATCH_LEN;
-    float bias_panel[VLM_LINEAR_OUTS_MAX];
-    for (size_t item = begin; item < end; item++) {
-        const size_t row = item / job->n_panels * job->block_rows;
-        const size_t out = item % job->n_panels * VLM_LINEAR_OUTS_MAX;
-        const size_t n_out = size_min(VLM_LINEAR_OUTS_MAX, w->n_rows - out);
-        const bool has_bias = bias != NULL && bias->data != NULL;
-        if (has_bias) kernels->widen[bias->dtype](bias_panel, weight_at(bias, 0, out), n_out);
-        kernels->linear[w->dtype](job->y + row * w->n_rows + out, w->n_rows,
-                                  job->x + row * w->n_cols, size_min(job->block_rows, job->n - row),
-                                  weight_at(w, out, 0), n_out, w->n_cols,
-                                  has_bias ? bias_panel : NULL, job->add, scratch);
-    }
-}
-
 static void cpu_linear(vlm_backend *b, float *y, const float *x, uint32_t n, const vlm_weight *w,
                        const vlm_weight *bias, bool add)
 {
-    cpu_backend *cpu = cpu_of(b);
-    assert(bias == NULL || bias->data == NULL || bias->n_cols == w->n_rows);
-    if (n == 0 || w->n_rows == 0) return;
-    /* Blocks of about equal height, in whole register tiles. */
-    const size_t n_blocks = div_up(n, VLM_LINEAR_ROWS_MAX);
-    const size_t block_rows = div_up(div_up(n, n_blocks), ROW_TILE) * ROW_TILE;
-    linear_job job = {
-        .cpu = cpu,
-        .y = y,
-        .x = x,
-        .w = w,
-        .bias = bias,
-        .n = n,
-        .block_rows = block_rows,
-        .n_panels = div_up(w->n_rows, VLM_LINEAR_OUTS_MAX),
-        .add = add,
-    };
-    const size_t item_work = size_min(n, block_rows) * VLM_LINEAR_OUTS_MAX * w->n_cols;
-    vlm_pool_run(cpu->pool, job.n_panels * div_up(n, block_rows),
-                 grain_of(item_work, GRAIN_PRODUCTS), linear_range, &job);
+    vlm_cpu_linear_run(&cpu_of(b)->linear, y, x, n, w, bias, add);
+}
+
+static size_t cpu_packed_bytes(vlm_backend *b, vlm_dtype dtype, uint32_t n_rows, uint32_t n_cols)
+{
+    (void)b;
+    return vlm_cpu_packed_bytes(dtype, n_rows, n_cols);
+}
+
+static void cpu_pack(vlm_backend *b, void *dst, vlm_dtype dtype, const vlm_weight *src)
+{
+    vlm_cpu_pack(&cpu_of(b)->linear, dst, dtype, src);
+}
+
+static vlm_status cpu_reserve(vlm_backend *b, uint32_t n_cols, vlm_error *err)
+{
+    return vlm_cpu_reserve(&cpu_of(b)->linear, n_cols, err);
 }
 
 static void cpu_embed(vlm_backend *b, float *y, const uint32_t *ids, uint32_t n,
@@ -357,6 +323,7 @@ static void cpu_close(vlm_backend *b)
     cpu_backend *cpu = cpu_of(b);
     vlm_pool_free(cpu->pool);
     free(cpu->scratch);
+    free(cpu->linear.prepared);
     free(cpu);
 }
 
@@ -369,6 +336,10 @@ static const vlm_backend_ops cpu_ops = {
     .download = cpu_copy,
     .copy = cpu_copy,
     .weight = cpu_weight,
+    .pack_layout = VLM_PACK_LAYOUT,
+    .packed_bytes = cpu_packed_bytes,
+    .pack = cpu_pack,
+    .reserve = cpu_reserve,
     .linear = cpu_linear,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
@@ -389,7 +360,7 @@ vlm_status vlm_backend_cpu_open(uint32_t n_threads, vlm_cpu_level level, vlm_bac
                                 vlm_error *err)
 {
     assert(n_threads >= 1 && n_threads <= VLM_POOL_THREADS_MAX);
-    assert(level <= vlm_cpu_level_best());
+    assert(vlm_cpu_level_has(level));
     *out = NULL;
     cpu_backend *cpu = vlm_calloc(1, sizeof *cpu);
     if (cpu == NULL) return vlm_fail_memory(err, "CPU backend");
@@ -402,6 +373,10 @@ vlm_status vlm_backend_cpu_open(uint32_t n_threads, vlm_cpu_level level, vlm_bac
         goto done;
     }
     VLM_TRY_GOTO(vlm_pool_new(n_threads, &cpu->pool, err));
+    cpu->linear = (vlm_cpu_linear){.kernels = &cpu->kernels,
+                                   .pool = cpu->pool,
+                                   .scratch = cpu->scratch,
+                                   .l2_bytes = vlm_cpu_l2_bytes()};
     *out = &cpu->base;
     return VLM_OK;
 done:

@@ -8,6 +8,8 @@ static fill_fn *const fills[VLM_CPU_N_LEVELS] = {
 #if defined(__x86_64__)
     [VLM_CPU_AVX2] = vlm_cpu_kernels_fill_avx2,
     [VLM_CPU_AVX512] = vlm_cpu_kernels_fill_avx512,
+    [VLM_CPU_AVX512VNNI] = vlm_cpu_kernels_fill_avx512vnni,
+    [VLM_CPU_AVX512BF16] = vlm_cpu_kernels_fill_avx512bf16,
 #endif
 };
 

@@ -22,6 +22,7 @@
 
 #include "base/cpu.h"
 #include "tensor/backend.h"
+#include "tensor/cpu/packed.h"
 #include "tensor/dtype.h"
 
 enum {
@@ -75,6 +76,9 @@ typedef void vlm_attn_block_kernel(float *acc, size_t acc_stride, float *row_max
 typedef struct vlm_cpu_kernels {
     vlm_widen_kernel *widen[VLM_N_DTYPES];
     vlm_linear_kernel *linear[VLM_N_DTYPES];
+    vlm_prepare_kernel *prepare[VLM_N_WEIGHT_DTYPES]; /* of packed dtypes; NULL of others */
+    vlm_packed_kernel *packed[VLM_N_WEIGHT_DTYPES];
+    vlm_pack_kernel *pack[VLM_N_WEIGHT_DTYPES];
     vlm_narrow_kernel *narrow_f16;
     vlm_attn_block_kernel *attn_block;
 
@@ -102,8 +106,12 @@ vlm_cpu_kernels vlm_cpu_kernels_get(vlm_cpu_level level);
 void vlm_cpu_kernels_fill_reference(vlm_cpu_kernels *kernels);
 void vlm_cpu_kernels_fill_avx2(vlm_cpu_kernels *kernels);
 void vlm_cpu_kernels_fill_avx512(vlm_cpu_kernels *kernels);
+void vlm_cpu_kernels_fill_avx512vnni(vlm_cpu_kernels *kernels);
+void vlm_cpu_kernels_fill_avx512bf16(vlm_cpu_kernels *kernels);
 
 /* Parts of the reference level, for its fill function. */
+void vlm_cpu_fill_packed_reference(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_pack_reference(vlm_cpu_kernels *kernels);
 vlm_widen_kernel vlm_cpu_widen_f32, vlm_cpu_widen_f16, vlm_cpu_widen_bf16;
 vlm_narrow_kernel vlm_cpu_narrow_f16;
 extern vlm_linear_kernel *const vlm_cpu_linear_reference[VLM_N_DTYPES];
@@ -112,5 +120,11 @@ vlm_attn_block_kernel vlm_cpu_attn_block_reference;
 /* Parts of the AVX2 level, for its fill function. */
 void vlm_cpu_fill_linear_avx2(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_attn_avx2(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_packed_avx2(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_pack_avx2(vlm_cpu_kernels *kernels);
+
+/* Parts of the AVX-512 level, for its fill function. */
+void vlm_cpu_fill_packed_avx512(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_pack_avx512(vlm_cpu_kernels *kernels);
 
 #endif

@@ -103,4 +103,5 @@ void vlm_cpu_kernels_fill_reference(vlm_cpu_kernels *kernels)
         .mul = mul,
     };
     for (int i = 0; i < VLM_N_DTYPES; i++) kernels->linear[i] = vlm_cpu_linear_reference[i];
+    vlm_cpu_fill_packed_reference(kernels);
 }

@@ -232,6 +232,7 @@ void vlm_cpu_kernels_fill_avx512(vlm_cpu_kernels *kernels)
     kernels->linear[VLM_DTYPE_F32] = linear_f32_avx512;
     kernels->linear[VLM_DTYPE_F16] = linear_f16_avx512;
     kernels->linear[VLM_DTYPE_BF16] = linear_bf16_avx512;
+    vlm_cpu_fill_pack_avx512(kernels);
 }
 
 #endif
