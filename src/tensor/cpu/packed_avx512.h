@@ -17,21 +17,33 @@ enum {
     PACKED_AHEAD_BYTES = 4096,
 };
 
-/* sum + the products of 4 columns for 16 outputs; w unsigned, x signed. */
+/* sum + the products of 4 columns for 16 outputs, x signed; w unsigned and with its offset, or
+ * signed where the kernels are told so. */
 typedef __m512i vlm_dot4(__m512i sum, __m512i w, __m512i x);
 
-/* A block of 32 columns of 16 outputs, 4 columns to a vector, unsigned. */
+/* A block of 32 columns of 16 outputs, 4 columns to a vector. */
 typedef struct vlm_packed_block {
     __m512i w[8];
     __m512 scale;
 } vlm_packed_block;
 
-VLM_INLINE void vlm_load_block(vlm_packed_block *to, const vlm_dtype dtype, const void *chunks,
+/* How products are made: constants at the call. */
+typedef struct vlm_packed_way {
+    vlm_dtype dtype;
+    bool is_signed; /* weights without their offset */
+    vlm_dot4 *dot4;
+} vlm_packed_way;
+
+VLM_INLINE void vlm_load_block(vlm_packed_block *to, const vlm_packed_way way, const void *chunks,
                                size_t block)
 {
-    if (dtype == VLM_DTYPE_Q8) {
+    if (way.dtype == VLM_DTYPE_Q8) {
         const vlm_q8_chunk *chunk = (const vlm_q8_chunk *)chunks + block / 2;
-        for (size_t i = 0; i < 8; i++) to->w[i] = _mm512_loadu_si512(chunk->q[block % 2][i]);
+        const __m512i offset = _mm512_set1_epi8(-VLM_Q8_OFFSET);
+        for (size_t i = 0; i < 8; i++) {
+            const __m512i w = _mm512_loadu_si512(chunk->q[block % 2][i]);
+            to->w[i] = way.is_signed ? _mm512_xor_si512(w, offset) : w;
+        }
         to->scale = vlm_load16(VLM_DTYPE_F16, chunk->scale[block % 2]);
         return;
     }
@@ -49,15 +61,16 @@ VLM_INLINE void vlm_load_block(vlm_packed_block *to, const vlm_dtype dtype, cons
 
 /* sums[g] += a block of one row times the same block of n_groups groups (a constant). */
 VLM_INLINE void vlm_add_block(__m512 *sums, const size_t n_groups, const vlm_packed_block *w,
-                              const vlm_x8 *x, vlm_dot4 *const dot4)
+                              const vlm_x8 *x, const vlm_packed_way way)
 {
     __m512i products[PACKED_GROUPS];
-    for (size_t g = 0; g < n_groups; g++) products[g] = _mm512_set1_epi32(x->correction);
+    for (size_t g = 0; g < n_groups; g++)
+        products[g] = way.is_signed ? _mm512_setzero_si512() : _mm512_set1_epi32(x->correction);
     for (size_t i = 0; i < 8; i++) {
         int32_t columns;
         memcpy(&columns, x->q + 4 * i, sizeof columns);
         const __m512i four = _mm512_set1_epi32(columns);
-        for (size_t g = 0; g < n_groups; g++) products[g] = dot4(products[g], w[g].w[i], four);
+        for (size_t g = 0; g < n_groups; g++) products[g] = way.dot4(products[g], w[g].w[i], four);
     }
     const __m512 scale = _mm512_set1_ps(x->scale);
     for (size_t g = 0; g < n_groups; g++)
@@ -98,9 +111,8 @@ VLM_INLINE void vlm_ask_ahead(const vlm_packed_call *c, const unsigned char *gro
 }
 
 /* n_rows x n_groups (constants) over all of k, the sums in registers. */
-VLM_INLINE void vlm_packed_few(const vlm_dtype dtype, const size_t n_rows, const size_t n_groups,
-                               const vlm_packed_call *c, size_t row, size_t out,
-                               vlm_dot4 *const dot4)
+VLM_INLINE void vlm_packed_few(const vlm_packed_way way, const size_t n_rows, const size_t n_groups,
+                               const vlm_packed_call *c, size_t row, size_t out)
 {
     __m512 sums[PACKED_FEW_ROWS][PACKED_GROUPS];
     for (size_t r = 0; r < n_rows; r++)
@@ -111,9 +123,9 @@ VLM_INLINE void vlm_packed_few(const vlm_dtype dtype, const size_t n_rows, const
         for (size_t g = 0; g < n_groups; g++) {
             const unsigned char *group = vlm_group_at(c, out + g * VLM_PACK_OUTS);
             vlm_ask_ahead(c, group, b);
-            vlm_load_block(&w[g], dtype, group, b);
+            vlm_load_block(&w[g], way, group, b);
         }
-        for (size_t r = 0; r < n_rows; r++) vlm_add_block(sums[r], n_groups, w, x + r, dot4);
+        for (size_t r = 0; r < n_rows; r++) vlm_add_block(sums[r], n_groups, w, x + r, way);
     }
     for (size_t r = 0; r < n_rows; r++)
         for (size_t g = 0; g < n_groups; g++)
@@ -122,8 +134,8 @@ VLM_INLINE void vlm_packed_few(const vlm_dtype dtype, const size_t n_rows, const
 
 /* All rows x n_groups: the weights of a block stay in registers for all rows, whose sums are in
  * memory. */
-VLM_INLINE void vlm_packed_many(const vlm_dtype dtype, const size_t n_groups,
-                                const vlm_packed_call *c, size_t out, vlm_dot4 *const dot4)
+VLM_INLINE void vlm_packed_many(const vlm_packed_way way, const size_t n_groups,
+                                const vlm_packed_call *c, size_t out)
 {
     __m512 sums[VLM_PACKED_ROWS_MAX][PACKED_GROUPS];
     for (size_t r = 0; r < c->n; r++)
@@ -134,42 +146,41 @@ VLM_INLINE void vlm_packed_many(const vlm_dtype dtype, const size_t n_groups,
         for (size_t g = 0; g < n_groups; g++) {
             const unsigned char *group = vlm_group_at(c, out + g * VLM_PACK_OUTS);
             vlm_ask_ahead(c, group, b);
-            vlm_load_block(&w[g], dtype, group, b);
+            vlm_load_block(&w[g], way, group, b);
         }
         size_t r = 0;
         for (; r + 2 <= c->n; r += 2) {
-            vlm_add_block(sums[r], n_groups, w, x + r, dot4);
-            vlm_add_block(sums[r + 1], n_groups, w, x + r + 1, dot4);
+            vlm_add_block(sums[r], n_groups, w, x + r, way);
+            vlm_add_block(sums[r + 1], n_groups, w, x + r + 1, way);
         }
-        if (r < c->n) vlm_add_block(sums[r], n_groups, w, x + r, dot4);
+        if (r < c->n) vlm_add_block(sums[r], n_groups, w, x + r, way);
     }
     for (size_t r = 0; r < c->n; r++)
         for (size_t g = 0; g < n_groups; g++)
             vlm_packed_store(c, r, out + g * VLM_PACK_OUTS, sums[r][g]);
 }
 
-VLM_INLINE void vlm_packed_groups(const vlm_dtype dtype, const size_t n_groups,
-                                  const vlm_packed_call *c, size_t out, vlm_dot4 *const dot4)
+VLM_INLINE void vlm_packed_groups(const vlm_packed_way way, const size_t n_groups,
+                                  const vlm_packed_call *c, size_t out)
 {
     switch (c->n) {
-    case 1: vlm_packed_few(dtype, 1, n_groups, c, 0, out, dot4); break;
-    case 2: vlm_packed_few(dtype, 2, n_groups, c, 0, out, dot4); break;
-    case 3: vlm_packed_few(dtype, 3, n_groups, c, 0, out, dot4); break;
-    case 4: vlm_packed_few(dtype, 4, n_groups, c, 0, out, dot4); break;
-    default: vlm_packed_many(dtype, n_groups, c, out, dot4); break;
+    case 1: vlm_packed_few(way, 1, n_groups, c, 0, out); break;
+    case 2: vlm_packed_few(way, 2, n_groups, c, 0, out); break;
+    case 3: vlm_packed_few(way, 3, n_groups, c, 0, out); break;
+    case 4: vlm_packed_few(way, 4, n_groups, c, 0, out); break;
+    default: vlm_packed_many(way, n_groups, c, out); break;
     }
 }
 
-VLM_INLINE void vlm_packed_run(const vlm_dtype dtype, const vlm_packed_call *c,
-                               vlm_dot4 *const dot4)
+VLM_INLINE void vlm_packed_run(const vlm_packed_way way, const vlm_packed_call *c)
 {
     size_t out = 0;
     for (; out + VLM_PACK_OUTS < c->n_out; out += PACKED_GROUPS * VLM_PACK_OUTS)
-        vlm_packed_groups(dtype, PACKED_GROUPS, c, out, dot4);
-    if (out < c->n_out) vlm_packed_groups(dtype, 1, c, out, dot4);
+        vlm_packed_groups(way, PACKED_GROUPS, c, out);
+    if (out < c->n_out) vlm_packed_groups(way, 1, c, out);
 }
 
-#define VLM_PACKED_KERNEL(name, dtype_, chunk, dot4)                                               \
+#define VLM_PACKED_KERNEL(name, chunk, ...)                                                        \
     static void name(float *y, size_t y_stride, const void *x, size_t n, const void *w,            \
                      size_t n_out, size_t n_chunks, const float *bias, bool add)                   \
     {                                                                                              \
@@ -183,12 +194,9 @@ VLM_INLINE void vlm_packed_run(const vlm_dtype dtype, const vlm_packed_call *c,
                                    .n_chunks = n_chunks,                                           \
                                    .chunk_bytes = sizeof(chunk),                                   \
                                    .add = add};                                                    \
-        vlm_packed_run(dtype_, &c, dot4);                                                          \
+        const vlm_packed_way way = {__VA_ARGS__};                                                  \
+        vlm_packed_run(way, &c);                                                                   \
     }
-
-#define VLM_PACKED_KERNELS(level, dot4)                                                            \
-    VLM_PACKED_KERNEL(packed_q8_##level, VLM_DTYPE_Q8, vlm_q8_chunk, dot4)                         \
-    VLM_PACKED_KERNEL(packed_q4_##level, VLM_DTYPE_Q4, vlm_q4_chunk, dot4)
 
 #endif
 #endif

@@ -11,7 +11,8 @@ VLM_INLINE __m512i dot4(__m512i sum, __m512i w, __m512i x)
     return _mm512_dpbusd_epi32(sum, w, x);
 }
 
-VLM_PACKED_KERNELS(avx512vnni, dot4)
+VLM_PACKED_KERNEL(packed_q8_avx512vnni, vlm_q8_chunk, VLM_DTYPE_Q8, false, dot4)
+VLM_PACKED_KERNEL(packed_q4_avx512vnni, vlm_q4_chunk, VLM_DTYPE_Q4, false, dot4)
 
 void vlm_cpu_kernels_fill_avx512vnni(vlm_cpu_kernels *kernels)
 {
