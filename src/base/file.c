@@ -65,6 +65,14 @@ void vlm_map_close(vlm_map *map)
     *map = (vlm_map){0};
 }
 
+void vlm_map_forget(const void *data, size_t len)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)data + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)data + len) / page * page;
+    if (begin < end) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 vlm_status vlm_fd_read(int fd, const char *name, size_t len_max, vlm_buf *buf, vlm_error *err)
 {
     /* One byte more than allowed, so that a file of exactly len_max bytes still sees its end. */

@@ -20,6 +20,9 @@ typedef struct vlm_map {
 VLM_MUST_USE vlm_status vlm_map_open(const char *path, const char *name, vlm_map *map,
                                      vlm_error *err);
 void vlm_map_close(vlm_map *map);
+/* The whole pages of a part of a map are not needed for now: they no longer count as memory of
+ * this process, and are read again when touched. */
+void vlm_map_forget(const void *data, size_t len);
 
 /* Read a regular file of at most len_max bytes into buf (initialised by this call). */
 VLM_MUST_USE vlm_status vlm_file_read(const char *path, const char *name, size_t len_max,

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 bool vlm_size_add(size_t a, size_t b, size_t *out)
 {
@@ -64,6 +65,20 @@ void *vlm_alloc_aligned(size_t n_bytes)
     if (!vlm_size_add(n_bytes, 63, &rounded)) return NULL;
     rounded &= ~(size_t)63;
     return aligned_alloc(64, rounded == 0 ? 64 : rounded);
+}
+
+void *vlm_alloc_huge(size_t n_bytes)
+{
+    enum { HUGE_BYTES = 2 << 20 };
+    size_t rounded;
+    if (n_bytes < 2 * HUGE_BYTES || !vlm_size_add(n_bytes, HUGE_BYTES - 1, &rounded))
+        return vlm_alloc_aligned(n_bytes);
+    rounded -= rounded % HUGE_BYTES;
+    void *ptr = aligned_alloc(HUGE_BYTES, rounded);
+#if defined(MADV_HUGEPAGE)
+    if (ptr != NULL) (void)madvise(ptr, rounded, MADV_HUGEPAGE);
+#endif
+    return ptr;
 }
 
 /* Blocks double from the first to the largest: thousands of small arenas stay small. */

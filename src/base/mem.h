@@ -27,6 +27,9 @@ VLM_MUST_USE bool vlm_grow(void **ptr, size_t *cap, size_t n_min, size_t n_max, 
 
 /* Memory aligned to 64 bytes, freed by free(); NULL when out of memory. */
 VLM_MUST_USE void *vlm_alloc_aligned(size_t n_bytes);
+/* The same for what is read over and over: in huge pages where it is large and the system has
+ * them. */
+VLM_MUST_USE void *vlm_alloc_huge(size_t n_bytes);
 
 /* Blocks of memory freed together. */
 typedef struct vlm_arena_block vlm_arena_block;

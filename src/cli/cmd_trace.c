@@ -58,7 +58,12 @@ static vlm_status device_floats(trace *t, size_t n_rows, size_t n_cols, float **
 static vlm_status open_model(trace *t, const vlm_options *opt, vlm_error *err)
 {
     const vlm_engine_options o = vlm_cli_engine_options(opt);
-    const vlm_model_options model_options = {.dtype = o.dtype, .n_ctx = o.n_ctx};
+    const vlm_model_options model_options = {
+        .dtype = o.dtype,
+        .vision_dtype = o.vision_dtype,
+        .pack_cache_bytes = o.pack_cache_bytes,
+        .n_ctx = o.n_ctx,
+    };
     const uint32_t n_threads = o.n_threads == 0 ? vlm_cpu_count() : o.n_threads;
     const vlm_cpu_level best = vlm_cpu_level_best();
     if (o.cpu_level_given && !vlm_cpu_level_has(o.cpu_level))

@@ -16,9 +16,9 @@ static vlm_weight_dtype weight_dtype(vlm_opt_dtype dtype)
     case VLM_OPT_DTYPE_F32: return VLM_WEIGHT_DTYPE_F32;
     case VLM_OPT_DTYPE_F16: return VLM_WEIGHT_DTYPE_F16;
     case VLM_OPT_DTYPE_BF16: return VLM_WEIGHT_DTYPE_BF16;
-    case VLM_OPT_DTYPE_AUTO:
-    case VLM_OPT_DTYPE_Q8: /* refused by the option parser */
-    case VLM_OPT_DTYPE_Q4: break;
+    case VLM_OPT_DTYPE_Q8: return VLM_WEIGHT_DTYPE_Q8;
+    case VLM_OPT_DTYPE_Q4: return VLM_WEIGHT_DTYPE_Q4;
+    case VLM_OPT_DTYPE_AUTO: break;
     }
     return VLM_WEIGHT_DTYPE_AUTO;
 }
@@ -27,6 +27,8 @@ vlm_engine_options vlm_cli_engine_options(const vlm_options *opt)
 {
     vlm_engine_options options = {
         .dtype = weight_dtype(opt->dtype),
+        .vision_dtype = weight_dtype(opt->vision_dtype),
+        .pack_cache_bytes = opt->pack_cache,
         .n_ctx = opt->ctx,
         .n_threads = opt->threads,
         .running_max = opt->command == VLM_COMMAND_BENCH ? BENCH_RUNNING : 1,

@@ -40,7 +40,9 @@ static const struct {
     vlm_weight_dtype dtype;
     const char *name;
 } dtypes[] = {
-    {VLM_WEIGHT_DTYPE_F32, "f32"}, {VLM_WEIGHT_DTYPE_F16, "f16"}, {VLM_WEIGHT_DTYPE_BF16, "bf16"}};
+    {VLM_WEIGHT_DTYPE_F32, "f32"}, {VLM_WEIGHT_DTYPE_F16, "f16"}, {VLM_WEIGHT_DTYPE_BF16, "bf16"},
+    {VLM_WEIGHT_DTYPE_Q8, "q8"},   {VLM_WEIGHT_DTYPE_Q4, "q4"},
+};
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
 typedef struct check {

@@ -73,8 +73,8 @@ enum {
     X(VLM_OPT_DTYPE_F32, "f32", true)                                                              \
     X(VLM_OPT_DTYPE_BF16, "bf16", true)                                                            \
     X(VLM_OPT_DTYPE_F16, "f16", true)                                                              \
-    X(VLM_OPT_DTYPE_Q8, "q8", false)                                                               \
-    X(VLM_OPT_DTYPE_Q4, "q4", false)
+    X(VLM_OPT_DTYPE_Q8, "q8", true)                                                                \
+    X(VLM_OPT_DTYPE_Q4, "q4", true)
 #define VLM_OPT_CACHE_SCOPE_LIST(X)                                                                \
     X(VLM_OPT_CACHE_SCOPE_KEY, "key", true)                                                        \
     X(VLM_OPT_CACHE_SCOPE_SHARED, "shared", true)
@@ -249,7 +249,13 @@ typedef struct vlm_option_values {
     FLAG(MOCK_FAULTS, mock_faults, "mock-faults", 0, VLM_CMDS_MODEL, VLM_CMDS_NONE,                \
          "the model mock: obey @crash, @hang, @slow MS, @error CODE, @repeat N and @bytes N")      \
     CHOICE(DTYPE, dtype, "dtype", 0, vlm_opt_dtype, VLM_OPT_DTYPE_AUTO, VLM_CMDS_LOAD,             \
-           VLM_CMDS_NONE, "weights: auto is as stored")                                            \
+           VLM_CMDS_NONE, "weights: auto is as stored; bf16, q8 and q4 round what they meet too")  \
+    CHOICE(VISION_DTYPE, vision_dtype, "vision-dtype", 0, vlm_opt_dtype, VLM_OPT_DTYPE_AUTO,       \
+           VLM_CMDS_LOAD, VLM_CMDS_NONE,                                                           \
+           "weights of the vision tower: auto is q8 with --dtype q8 and q4, else as --dtype")      \
+    SIZE(PACK_CACHE, pack_cache, "pack-cache", 0, "SIZE", (size_t)64 << 30, 0, (size_t)1 << 50,    \
+         "64GiB", VLM_CMDS_COMPUTE, VLM_CMDS_NONE,                                                 \
+         "packed weights kept for the next start, of all models together; 0: none")                \
     U32(THREADS, threads, "threads", 0, "N", 0, 0, 256, "0: one per CPU", VLM_CMDS_COMPUTE,        \
         VLM_CMDS_NONE, "threads that compute")                                                     \
     CHOICE(DEVICE, device, "device", 0, vlm_opt_device, VLM_OPT_DEVICE_CPU, VLM_CMDS_LOAD,         \

@@ -216,7 +216,10 @@ VLM_MUST_USE vlm_status vlm_engine_submit(vlm_engine *e, const vlm_request *requ
                                           vlm_error *err);
 
 typedef struct vlm_engine_options {
-    vlm_weight_dtype dtype;
+    vlm_weight_dtype dtype, vision_dtype; /* model/weights.h */
+    size_t pack_cache_bytes; /* of files that keep packed weights for the next start; 0: none */
+    void (*load_progress)(void *user, uint64_t n_done, uint64_t n_total); /* or NULL */
+    void *load_user;
     uint32_t n_ctx;       /* 0: the model's */
     uint32_t n_threads;   /* 0: one per CPU */
     bool cpu_level_given; /* false: the best that this CPU has */

@@ -426,7 +426,12 @@ static vlm_status open_working_memory(vlm_local *l, vlm_error *err)
 static vlm_status open_parts(vlm_local *l, vlm_folder *folder, const vlm_engine_options *o,
                              vlm_error *err)
 {
-    const vlm_model_options model_options = {.dtype = o->dtype, .n_ctx = o->n_ctx};
+    const vlm_model_options model_options = {.dtype = o->dtype,
+                                             .vision_dtype = o->vision_dtype,
+                                             .pack_cache_bytes = o->pack_cache_bytes,
+                                             .progress = o->load_progress,
+                                             .user = o->load_user,
+                                             .n_ctx = o->n_ctx};
     const uint32_t waiting_max = o->waiting_max == 0 ? WAITING_DEFAULT : o->waiting_max;
     l->waiting_max = waiting_max;
     l->running_max = o->running_max == 0 ? RUNNING_DEFAULT : o->running_max;

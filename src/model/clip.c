@@ -52,7 +52,7 @@ static vlm_status bind_layer(vlm_clip_layer *l, const vlm_clip *c, const char *r
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
         VLM_TRY(vlm_weights_vector(w, prefix, vectors[i].name, vectors[i].n, vectors[i].out, err));
     for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
-        VLM_TRY(vlm_weights_matrix(w, prefix, matrices[i].name, matrices[i].n_rows,
+        VLM_TRY(vlm_weights_linear(w, VLM_PART_VISION, prefix, matrices[i].name, matrices[i].n_rows,
                                    matrices[i].n_cols, matrices[i].out, err));
     return VLM_OK;
 }

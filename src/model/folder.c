@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -114,6 +115,20 @@ static vlm_status open_contents(vlm_folder *f, const char *name, entry *e, vlm_e
     VLM_TRY(vlm_map_open(path, name, &e->map, err));
     e->bytes = (vlm_bytes){.ptr = e->map.data, .len = e->map.len};
     return VLM_OK;
+}
+
+vlm_status vlm_folder_identity(const vlm_folder *f, const char *name, vlm_buf *out, vlm_error *err)
+{
+    char path[PATH_LEN_MAX];
+    struct stat st;
+    if (f->path == NULL || !name_is_plain(name))
+        return vlm_fail(err, VLM_NOT_FOUND, "%s: has no identity", name);
+    join_path(f, name, path);
+    if (stat(path, &st) != 0) return vlm_fail(err, VLM_NOT_FOUND, "%s: cannot be examined", name);
+    return vlm_buf_printf(out, err, "%s %llu %llu %llu %lld.%09ld\n", name,
+                          (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+                          (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
+                          st.st_mtim.tv_nsec);
 }
 
 static vlm_status find_entry(vlm_folder *f, const char *name, entry **out, vlm_error *err)

@@ -36,6 +36,11 @@ bool vlm_folder_has(const vlm_folder *f, const char *name);
 VLM_MUST_USE vlm_status vlm_folder_bytes(vlm_folder *f, const char *name, vlm_bytes *out,
                                          vlm_error *err);
 
+/* Append what tells one state of a file from another without reading it: device, inode, size, time
+ * of change.  NOT_FOUND for files built into the program. */
+VLM_MUST_USE vlm_status vlm_folder_identity(const vlm_folder *f, const char *name, vlm_buf *out,
+                                            vlm_error *err);
+
 /* The root of a JSON file, parsed once; an object.  Error texts begin with the file's name. */
 VLM_MUST_USE vlm_status vlm_folder_json(vlm_folder *f, const char *name, const vlm_json **root,
                                         vlm_error *err);

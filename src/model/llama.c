@@ -53,7 +53,8 @@ static vlm_status bind_layer(vlm_llama_layer *l, const vlm_llama *m, const vlm_t
                                err));
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
         const matrix_spec *s = &specs[i];
-        VLM_TRY(vlm_weights_matrix(w, prefix, s->weight, s->n_rows, s->n_cols, s->out, err));
+        VLM_TRY(vlm_weights_linear(w, VLM_PART_TEXT, prefix, s->weight, s->n_rows, s->n_cols,
+                                   s->out, err));
         if (s->has_bias)
             VLM_TRY(vlm_weights_vector(w, prefix, s->bias, s->n_rows, s->out_bias, err));
     }
@@ -68,11 +69,12 @@ static vlm_status bind_all(vlm_llama *m, const vlm_config *config, vlm_weights *
     static const char *const head_prefixes[] = {"language_model.", "", "model.language_model.",
                                                 "model."};
     const vlm_text_config *t = &config->text;
-    const char *root;
+    const char *root, *embed_root;
     VLM_TRY(vlm_weights_prefix(w, prefixes, sizeof prefixes / sizeof prefixes[0],
                                "embed_tokens.weight", &root, err));
     VLM_TRY(
         vlm_weights_matrix(w, root, "embed_tokens.weight", m->n_vocab, m->hidden, &m->embed, err));
+    embed_root = root;
     VLM_TRY(vlm_weights_vector(w, root, "norm.weight", m->hidden, &m->norm, err));
     for (uint32_t i = 0; i < m->n_layers; i++)
         VLM_TRY(bind_layer(&m->layers[i], m, t, root, i, w, err));
@@ -83,10 +85,13 @@ static vlm_status bind_all(vlm_llama *m, const vlm_config *config, vlm_weights *
                            "lm_head.weight", &root, err);
     if (status == VLM_NOT_FOUND && t->tie_word_embeddings) {
         m->head = m->embed;
-        return VLM_OK;
+        if (!vlm_weights_packs(w, VLM_PART_HEAD, embed_root, "embed_tokens.weight")) return VLM_OK;
+        return vlm_weights_linear(w, VLM_PART_HEAD, embed_root, "embed_tokens.weight", m->n_vocab,
+                                  m->hidden, &m->head, err);
     }
     if (status != VLM_OK) return status;
-    return vlm_weights_matrix(w, root, "lm_head.weight", m->n_vocab, m->hidden, &m->head, err);
+    return vlm_weights_linear(w, VLM_PART_HEAD, root, "lm_head.weight", m->n_vocab, m->hidden,
+                              &m->head, err);
 }
 
 vlm_status vlm_llama_bind(vlm_llama *m, const vlm_config *config, uint32_t n_positions,

@@ -1,9 +1,12 @@
 #include "model/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "model/family.h"
+#include "model/pack_cache.h"
 #include "model/piece.h"
 #include "model/safetensors.h"
 
@@ -13,6 +16,7 @@ struct vlm_model {
     vlm_preproc preproc;
     vlm_safetensors *files;
     vlm_weights *weights;
+    vlm_pack_cache *pack_cache; /* or NULL */
     const vlm_family *family;
     vlm_vision *vision;
     vlm_llama llama;
@@ -85,14 +89,45 @@ static vlm_status choose_sizes(vlm_model *m, const vlm_model_options *options, v
     return VLM_OK;
 }
 
+/* No cache is no error: the weights are packed at each start then. */
+static void open_pack_cache(vlm_model *m, vlm_folder *folder, const vlm_model_options *options)
+{
+    char way[64];
+    vlm_error err;
+    if (options->dtype < VLM_WEIGHT_DTYPE_BF16 && options->vision_dtype < VLM_WEIGHT_DTYPE_BF16)
+        return;
+    (void)snprintf(way, sizeof way, "%d %d %s", (int)options->dtype, (int)options->vision_dtype,
+                   m->backend->ops->pack_layout);
+    if (vlm_pack_cache_open(folder, way, options->pack_cache_bytes, &m->pack_cache, &err) != VLM_OK)
+        vlm_log(VLM_LOG_DEBUG, "packed weights are not kept: %s", err.msg);
+}
+
+static void keep_packed(vlm_model *m)
+{
+    vlm_error err;
+    if (m->pack_cache == NULL || vlm_weights_n_packed(m->weights) == 0) return;
+    const vlm_status status = vlm_pack_cache_store(m->pack_cache, m->weights,
+                                                   vlm_weights_converted_bytes(m->weights), &err);
+    if (status != VLM_OK) vlm_log(VLM_LOG_WARN, "packed weights are not kept: %s", err.msg);
+}
+
 static vlm_status bind(vlm_model *m, vlm_folder *folder, const vlm_model_options *options,
                        vlm_error *err)
 {
     VLM_TRY(vlm_safetensors_open_folder(folder, &m->files, err));
-    VLM_TRY(vlm_weights_new(m->files, m->backend, options->dtype, &m->weights, err));
+    open_pack_cache(m, folder, options);
+    const vlm_weights_options weights = {
+        .dtype = options->dtype,
+        .vision_dtype = options->vision_dtype,
+        .packed = m->pack_cache == NULL ? NULL : vlm_pack_cache_files(m->pack_cache),
+        .progress = options->progress,
+        .user = options->user,
+    };
+    VLM_TRY(vlm_weights_new(m->files, m->backend, &weights, &m->weights, err));
     VLM_TRY(m->family->open(&m->config, m->weights, m->backend, m->piece_flop, &m->vision, err));
     m->n_image_tokens = m->family->n_image_tokens(m->vision);
     VLM_TRY(vlm_llama_bind(&m->llama, &m->config, m->n_ctx, m->weights, err));
+    keep_packed(m);
     m->n_rows_max = options->n_rows_max;
     if (m->n_rows_max == 0) m->n_rows_max = vlm_llama_piece_rows(&m->llama, m->piece_flop, 0);
     if (m->n_rows_max > m->n_ctx) m->n_rows_max = m->n_ctx;
@@ -125,6 +160,7 @@ void vlm_model_close(vlm_model *m)
     vlm_llama_fini(&m->llama);
     if (m->family != NULL) m->family->close(m->vision);
     vlm_weights_free(m->weights);
+    vlm_pack_cache_close(m->pack_cache);
     vlm_safetensors_close(m->files);
     free(m);
 }
@@ -268,4 +304,9 @@ vlm_status vlm_model_kv_new(vlm_model *m, uint32_t n_blocks, vlm_dtype dtype, vl
 {
     return vlm_kv_pool_init(pool, m->backend, m->llama.n_layers, m->llama.n_kv_heads,
                             m->llama.head_dim, n_blocks, dtype, err);
+}
+
+vlm_status vlm_model_write(const vlm_model *m, const char *path, vlm_error *err)
+{
+    return vlm_weights_write(m->weights, path, true, err);
 }

@@ -18,7 +18,13 @@
 typedef struct vlm_model vlm_model;
 
 typedef struct vlm_model_options {
-    vlm_weight_dtype dtype;
+    vlm_weight_dtype dtype, vision_dtype; /* vlm_weights_options */
+    /* Packed weights are kept for the next start in files of so many bytes together (pack_cache.h);
+     * 0: not at all. */
+    size_t pack_cache_bytes;
+    /* As in vlm_weights_options. */
+    void (*progress)(void *user, uint64_t n_done, uint64_t n_total);
+    void *user;
     uint32_t n_ctx;      /* longest sequence; 0: the model's, at most VLM_CTX_DEFAULT_MAX */
     uint32_t n_rows_max; /* most rows of one forward call; 0: as piece_flop allows */
     double piece_flop;   /* of one piece of encode or forward; 0: VLM_PIECE_FLOP */
@@ -92,6 +98,10 @@ void vlm_model_logits(vlm_model *m, float *logits, float *x, uint32_t n);
  * vlm_kv_pool_init. */
 VLM_MUST_USE vlm_status vlm_model_kv_new(vlm_model *m, uint32_t n_blocks, vlm_dtype dtype,
                                          vlm_kv_pool *pool, vlm_error *err);
+
+/* Write the weights as they are held to one safetensors file.  Every status of vlm_weights_write.
+ */
+VLM_MUST_USE vlm_status vlm_model_write(const vlm_model *m, const char *path, vlm_error *err);
 
 /* Bytes of anonymous memory that an open model holds: converted weights and working memory. */
 size_t vlm_model_working_bytes(const vlm_model *m);

@@ -11,8 +11,10 @@ vlm_status vlm_projector_bind(vlm_projector *p, const vlm_config *config, vlm_we
     *p = (vlm_projector){.act = config->projector_act};
     VLM_TRY(vlm_weights_prefix(weights, prefixes, sizeof prefixes / sizeof prefixes[0],
                                "linear_1.weight", &root, err));
-    VLM_TRY(vlm_weights_matrix(weights, root, "linear_1.weight", hidden, n_in, &p->linear1, err));
-    VLM_TRY(vlm_weights_matrix(weights, root, "linear_2.weight", hidden, hidden, &p->linear2, err));
+    VLM_TRY(vlm_weights_linear(weights, VLM_PART_VISION, root, "linear_1.weight", hidden, n_in,
+                               &p->linear1, err));
+    VLM_TRY(vlm_weights_linear(weights, VLM_PART_VISION, root, "linear_2.weight", hidden, hidden,
+                               &p->linear2, err));
     if (!config->projector_bias) return VLM_OK;
     VLM_TRY(vlm_weights_vector(weights, root, "linear_1.bias", hidden, &p->linear1_bias, err));
     return vlm_weights_vector(weights, root, "linear_2.bias", hidden, &p->linear2_bias, err);

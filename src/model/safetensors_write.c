@@ -30,8 +30,8 @@ static vlm_status append_header(vlm_buf *header, const vlm_st_tensor *tensors, s
         at += t->n_bytes;
     }
     VLM_TRY(vlm_buf_append_str(header, "}", err));
-    /* Data begins at a multiple of 8. */
-    while (header->len % 8 != 0) VLM_TRY(vlm_buf_append_str(header, " ", err));
+    /* Data begins at a multiple of 64 bytes of the file, as packed weights want it. */
+    while (header->len % 64 != 56) VLM_TRY(vlm_buf_append_str(header, " ", err));
     return VLM_OK;
 }
 
@@ -62,6 +62,8 @@ static vlm_status write_file(const char *path, const char *shown, const vlm_st_t
                         "%s: cannot be created", shown);
     }
     vlm_status status = write_all(fd, shown, tensors, n, err);
+    /* Before it gets its name: after a power cut a file is whole or not there. */
+    if (status == VLM_OK) (void)fdatasync(fd);
     if (close(fd) != 0 && status == VLM_OK)
         status = vlm_fail(err, VLM_UNAVAILABLE, "%s: cannot be written", shown);
     return status;
