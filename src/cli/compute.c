@@ -9,6 +9,7 @@
 
 /* Requests that vlmd bench sends at once. */
 enum { BENCH_RUNNING = 16 };
+#define LOAD_LOG_SECONDS 10.0
 
 static vlm_weight_dtype weight_dtype(vlm_opt_dtype dtype)
 {
@@ -65,7 +66,39 @@ vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder, vlm_
     if ((1u << opt->command & VLM_CMDS_MODEL) != 0) options.running_max = opt->max_running;
     options.waiting_max = opt->max_running + opt->max_waiting; /* the worker counts them */
     VLM_TRY(vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, folder, err));
-    return vlm_engine_open(*folder, &options, engine, err);
+    vlm_load_progress progress;
+    vlm_load_progress_start(&progress);
+    options.load_progress = vlm_load_progress_update;
+    options.load_user = &progress;
+    const vlm_status status = vlm_engine_open(*folder, &options, engine, err);
+    vlm_load_progress_end(&progress);
+    return status;
+}
+
+void vlm_load_progress_start(vlm_load_progress *p)
+{
+    *p = (vlm_load_progress){0};
+    vlm_progress_start(&p->line, "packing weights", VLM_PROGRESS_BYTES, "");
+}
+
+void vlm_load_progress_update(void *user, uint64_t n_done, uint64_t n_total)
+{
+    vlm_load_progress *p = user;
+    const uint64_t now_ns = vlm_clock_ns();
+    if (p->start_ns == 0) p->start_ns = p->logged_ns = now_ns;
+    vlm_progress_update(&p->line, n_done, n_total);
+    if (p->line.on_terminal || vlm_clock_seconds(p->logged_ns, now_ns) < LOAD_LOG_SECONDS) return;
+    p->logged_ns = now_ns;
+    vlm_log(VLM_LOG_INFO, "packing weights, %.1f of %.1f GB", (double)n_done * 1e-9,
+            (double)n_total * 1e-9);
+}
+
+void vlm_load_progress_end(vlm_load_progress *p)
+{
+    vlm_progress_clear(&p->line);
+    if (p->start_ns == 0) return;
+    vlm_log(VLM_LOG_INFO, "packed the weights in %.1f s",
+            vlm_clock_seconds(p->start_ns, vlm_clock_ns()));
 }
 
 void vlm_cli_log_ready(const vlm_engine *engine, uint64_t start_ns)

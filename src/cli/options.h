@@ -26,6 +26,8 @@
     X(TOKENIZE, "tokenize", "MODEL", 1, 1, "text on stdin to a JSON array of ids, or back")        \
     X(TEMPLATE, "template", "MODEL|FILE.jinja", 1, 1,                                              \
       "JSON request on stdin to the rendered prompt")                                              \
+    X(QUANTIZE, "quantize", "MODEL", 1, 1,                                                         \
+      "write a model with packed weights, which starts at once")                                   \
     X(INSPECT, "inspect", "MODEL", 1, 1,                                                           \
       "architecture, tensors, parameters and memory of a model")                                   \
     X(BENCH, "bench", "[MODEL]", 0, 1, "measure the speed of a model here, or check its answers")  \
@@ -54,13 +56,15 @@ enum {
     VLM_CMDS_TRACE = 1 << VLM_COMMAND_TRACE,
     VLM_CMDS_TOKENIZE = 1 << VLM_COMMAND_TOKENIZE,
     VLM_CMDS_TEMPLATE = 1 << VLM_COMMAND_TEMPLATE,
+    VLM_CMDS_QUANTIZE = 1 << VLM_COMMAND_QUANTIZE,
     VLM_CMDS_INSPECT = 1 << VLM_COMMAND_INSPECT,
     VLM_CMDS_BENCH = 1 << VLM_COMMAND_BENCH,
     VLM_CMDS_DOCTOR = 1 << VLM_COMMAND_DOCTOR,
     VLM_CMDS_ASK = VLM_CMDS_RUN | VLM_CMDS_TRACE,    /* a question in the options */
     VLM_CMDS_ANSWER = VLM_CMDS_ASK | VLM_CMDS_MODEL, /* pictures and a forward pass */
     VLM_CMDS_COMPUTE = VLM_CMDS_ANSWER | VLM_CMDS_BENCH,
-    VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT, /* open a whole model */
+    /* Open a whole model. */
+    VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT | VLM_CMDS_QUANTIZE,
     /* Share out memory. */
     VLM_CMDS_CACHES = VLM_CMDS_RUN | VLM_CMDS_MODEL | VLM_CMDS_BENCH | VLM_CMDS_INSPECT,
     VLM_CMDS_ALL =
@@ -135,8 +139,8 @@ typedef struct vlm_option_values {
          "the prompt is the whole text with <image> placeholders; no chat template")               \
     U32(MAX_TOKENS, max_tokens, "max-tokens", 'n', "N", 0, 1, 1u << 24,                            \
         "until the context is full", VLM_CMDS_ASK, VLM_CMDS_NONE, "longest answer, in tokens")     \
-    STRING(OUTPUT, output, "output", 'o', "FILE", NULL, VLM_CMDS_TRACE, VLM_CMDS_TRACE,            \
-           "file to write")                                                                        \
+    STRING(OUTPUT, output, "output", 'o', "PATH", NULL, VLM_CMDS_TRACE | VLM_CMDS_QUANTIZE,        \
+           VLM_CMDS_TRACE | VLM_CMDS_QUANTIZE, "file or folder to write")                          \
     REAL(TEMPERATURE, temperature, "temperature", 0, "T", 0.0, 0.0, 2.0,                           \
          "the model's, 0 without sampling", VLM_CMDS_RUN, VLM_CMDS_NONE,                           \
          "0 takes the likeliest token, more draws more freely")                                    \

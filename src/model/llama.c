@@ -53,8 +53,11 @@ static vlm_status bind_layer(vlm_llama_layer *l, const vlm_llama *m, const vlm_t
                                err));
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
         const matrix_spec *s = &specs[i];
-        VLM_TRY(vlm_weights_linear(w, VLM_PART_TEXT, prefix, s->weight, s->n_rows, s->n_cols,
-                                   s->out, err));
+        const bool is_fine = s->out == &l->v || s->out == &l->o || idx < (m->n_layers + 7) / 8;
+        const vlm_weight_part part = idx == 0  ? VLM_PART_TEXT_FIRST
+                                     : is_fine ? VLM_PART_TEXT_FINE
+                                               : VLM_PART_TEXT;
+        VLM_TRY(vlm_weights_linear(w, part, prefix, s->weight, s->n_rows, s->n_cols, s->out, err));
         if (s->has_bias)
             VLM_TRY(vlm_weights_vector(w, prefix, s->bias, s->n_rows, s->out_bias, err));
     }
@@ -85,12 +88,13 @@ static vlm_status bind_all(vlm_llama *m, const vlm_config *config, vlm_weights *
                            "lm_head.weight", &root, err);
     if (status == VLM_NOT_FOUND && t->tie_word_embeddings) {
         m->head = m->embed;
-        if (!vlm_weights_packs(w, VLM_PART_HEAD, embed_root, "embed_tokens.weight")) return VLM_OK;
-        return vlm_weights_linear(w, VLM_PART_HEAD, embed_root, "embed_tokens.weight", m->n_vocab,
-                                  m->hidden, &m->head, err);
+        if (!vlm_weights_packs(w, VLM_PART_TEXT_FINE, embed_root, "embed_tokens.weight"))
+            return VLM_OK;
+        return vlm_weights_linear(w, VLM_PART_TEXT_FINE, embed_root, "embed_tokens.weight",
+                                  m->n_vocab, m->hidden, &m->head, err);
     }
     if (status != VLM_OK) return status;
-    return vlm_weights_linear(w, VLM_PART_HEAD, root, "lm_head.weight", m->n_vocab, m->hidden,
+    return vlm_weights_linear(w, VLM_PART_TEXT_FINE, root, "lm_head.weight", m->n_vocab, m->hidden,
                               &m->head, err);
 }
 

@@ -324,9 +324,9 @@ static bool packed_dtype(const vlm_weights *w, vlm_weight_part part, vlm_dtype *
         part == VLM_PART_VISION ? w->options.vision_dtype : w->options.dtype;
     switch (wanted) {
     case VLM_WEIGHT_DTYPE_BF16: *dtype = VLM_DTYPE_BF16_DOT; return true;
-    case VLM_WEIGHT_DTYPE_Q8: *dtype = VLM_DTYPE_Q8; return true;
+    case VLM_WEIGHT_DTYPE_Q8: *dtype = VLM_DTYPE_Q8; return part != VLM_PART_TEXT_FIRST;
     case VLM_WEIGHT_DTYPE_Q4:
-        *dtype = part == VLM_PART_HEAD ? VLM_DTYPE_Q8 : VLM_DTYPE_Q4;
+        *dtype = part == VLM_PART_TEXT || part == VLM_PART_VISION ? VLM_DTYPE_Q4 : VLM_DTYPE_Q8;
         return true;
     default: return false;
     }

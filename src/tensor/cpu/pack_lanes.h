@@ -125,21 +125,46 @@ static void try_inverse(float w[BLOCK][OUTS], const levels *l, const float inver
     }
 }
 
-/* Scales of either sign at which the largest weight falls on or near an end of the levels. */
+/* One output's best scale so far, and what it was found with. */
+typedef struct search {
+    float most[OUTS], gain[OUTS], scale[OUTS];
+    float times[OUTS]; /* the largest magnitude falls on this level's value */
+} search;
+
+static void try_times(search *s, float w[BLOCK][OUTS], const levels *l, const float times[OUTS])
+{
+    float inverse[OUTS], before[OUTS];
+    for (size_t o = 0; o < OUTS; o++) {
+        inverse[o] = s->most[o] > 0.0f ? times[o] / s->most[o] : 0.0f;
+        before[o] = s->gain[o];
+    }
+    try_inverse(w, l, inverse, s->gain, s->scale);
+    for (size_t o = 0; o < OUTS; o++) s->times[o] = s->gain[o] > before[o] ? times[o] : s->times[o];
+}
+
+/* The scale of either sign with the least squared error: the levels reach farther on one side.
+ * Three tries for each sign, then around the best at half the distance and at a quarter. */
 static void search_scales(float scale[OUTS], float w[BLOCK][OUTS], const levels *l)
 {
-    enum { N_TRIES = 9 };
-    float most[OUTS], gain[OUTS];
-    largest(most, w);
-    for (size_t o = 0; o < OUTS; o++) gain[o] = scale[o] = 0.0f;
-    for (int t = 0; t < 2 * N_TRIES; t++) {
-        const float end = t % 2 == 0 ? l->value[15] : l->value[0];
-        const float times = end * (1.0f + 0.05f * (float)(t / 2 - N_TRIES / 2));
-        float inverse[OUTS];
-        for (size_t o = 0; o < OUTS; o++) inverse[o] = most[o] > 0.0f ? times / most[o] : 0.0f;
-        try_inverse(w, l, inverse, gain, scale);
+    static const float first[] = {0.85f, 0.95f, 1.05f}, then[] = {0.05f, 0.025f};
+    search s = {.gain = {0.0f}};
+    float times[OUTS];
+    largest(s.most, w);
+    for (int t = 0; t < 6; t++) {
+        const float end = first[t / 2] * l->value[0];
+        for (size_t o = 0; o < OUTS; o++) times[o] = t % 2 == 0 ? end : -end;
+        try_times(&s, w, l, times);
     }
-    for (size_t o = 0; o < OUTS; o++) scale[o] = most[o] >= 0.0f ? scale[o] : NAN;
+    for (int t = 0; t < 4; t++) {
+        const float factor = 1.0f + (t % 2 == 0 ? -then[t / 2] : then[t / 2]);
+        const float *best = s.times;
+        if (t % 2 == 0)
+            for (size_t o = 0; o < OUTS; o++) times[o] = best[o];
+        float near_best[OUTS];
+        for (size_t o = 0; o < OUTS; o++) near_best[o] = times[o] * factor;
+        try_times(&s, w, l, near_best);
+    }
+    for (size_t o = 0; o < OUTS; o++) scale[o] = s.most[o] >= 0.0f ? s.scale[o] : NAN;
 }
 
 static void pack_q4(void *to, const float *w)

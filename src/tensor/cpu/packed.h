@@ -31,7 +31,7 @@ enum {
 };
 
 /* Change it when a packed byte would change. */
-#define VLM_PACK_LAYOUT "16x64-1"
+#define VLM_PACK_LAYOUT "16x64-2"
 
 /* weight = f16 scale[block][out] * (q - VLM_Q8_OFFSET), q of column 32 block + 4 i + j at
  * q[block][i][out][j]. */
