@@ -61,7 +61,6 @@ struct vlm_local_job {
     vlm_fair_item fair;         /* first, so that an item is a job */
     vlm_local_job *prev, *next; /* among those that run, or were dropped, or are dead */
     uint64_t id;
-    uint64_t age; /* rises from one that was let in to the next */
     bool running, cancelled, paused, started;
     uint32_t n_in_batch; /* sequences in the batch in hand */
 
@@ -167,9 +166,9 @@ typedef struct vlm_local {
     uint64_t step_ns;
     vlm_cpu_level cpu_level;
 
-    uint64_t last_request_id, last_age;
+    uint64_t last_request_id;
     vlm_fair *fair;         /* who waits, and what each tenant got */
-    vlm_local_list running; /* in the order of their age */
+    vlm_local_list running; /* in the order they were let in */
     vlm_local_list dropped; /* cancelled while they waited, not yet told */
     vlm_local_list dead;    /* gone, but the batch in hand still reads them */
     uint32_t n_cancelled;   /* among those that run */
