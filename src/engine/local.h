@@ -115,7 +115,6 @@ typedef struct vlm_local_batch {
 typedef struct vlm_local_picture {
     uint32_t slot;
     vlm_slot_key key;
-    const float *pixels;
     vlm_pictures *pictures; /* kept until the end */
     vlm_local_job *owner;   /* for whom it is computed; NULL: that request is gone */
     uint32_t image;         /* of the owner */

@@ -72,11 +72,10 @@ static bool choose(vlm_local *l, vlm_local_job *j, uint32_t image)
     if (!vlm_slots_take(l->encoded, &slot)) return false;
     *p = (vlm_local_picture){.slot = slot,
                              .key = j->image_keys[image],
-                             .pixels = vlm_pictures_pixels(j->prompt.pictures, image),
                              .pictures = vlm_pictures_ref(j->prompt.pictures),
                              .owner = j,
                              .image = image};
-    e->pixels[e->n] = p->pixels;
+    e->pixels[e->n] = vlm_pictures_pixels(p->pictures, image);
     e->features[e->n] = l->features + slot * l->features_len;
     e->n++;
     count(l, j, image, false);
