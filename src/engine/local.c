@@ -32,7 +32,7 @@ static void tell_dropped(vlm_local *l)
         vlm_event *event = vlm_local_add_event(l, VLM_EVENT_DONE, j, 0);
         event->finish = VLM_FINISH_CANCELLED;
         event->last = true;
-        event->usage = vlm_local_prompt_usage(l, j);
+        event->usage = vlm_local_prompt_usage(j);
         event->timings.queue_s = vlm_clock_seconds(j->submitted_ns, l->now_ns);
         vlm_local_list_remove(&l->dropped, j);
         vlm_local_job_free(&l->base, (vlm_job *)j);

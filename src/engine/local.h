@@ -253,7 +253,7 @@ void vlm_local_encode_abort(vlm_local *l);
 bool vlm_local_draw(vlm_local *l);
 vlm_event *vlm_local_add_event(vlm_local *l, vlm_event_type type, const vlm_local_job *j,
                                uint32_t choice);
-vlm_usage vlm_local_prompt_usage(const vlm_local *l, const vlm_local_job *j);
+vlm_usage vlm_local_prompt_usage(const vlm_local_job *j);
 /* A choice of a request that has begun is over. */
 void vlm_local_add_done(vlm_local *l, const vlm_seq *seq, vlm_finish finish, bool last);
 /* The end of a request, whatever of it is left. */
