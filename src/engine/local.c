@@ -163,7 +163,7 @@ static void local_pause(vlm_engine *e, uint64_t id, bool paused)
     }
     if (j == NULL) return;
     j->paused = paused;
-    if (paused && j->running) vlm_local_pictures_release(l, j, true);
+    if (paused && j->started) vlm_local_pictures_release(l, j, true);
 }
 
 static vlm_status local_submit(vlm_engine *e, vlm_job *job, uint64_t *id, vlm_error *err)

@@ -61,7 +61,7 @@ struct vlm_local_job {
     vlm_fair_item fair;         /* first, so that an item is a job */
     vlm_local_job *prev, *next; /* among those that run, or were dropped, or are dead */
     uint64_t id;
-    bool running, cancelled, paused, started;
+    bool started, cancelled, paused;
     uint32_t n_in_batch; /* sequences in the batch in hand */
 
     vlm_prompt prompt;

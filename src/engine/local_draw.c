@@ -58,7 +58,6 @@ void vlm_local_end_job(vlm_local *l, vlm_local_job *j)
     vlm_local_batch_forget(l, j);
     vlm_local_list_remove(&l->running, j);
     vlm_fair_remove(l->fair, &j->fair);
-    j->running = false;
     if (j->n_in_batch > 0)
         vlm_local_list_add(&l->dead, j);
     else

@@ -194,7 +194,7 @@ static void finish(vlm_local *l)
         const vlm_local_picture *p = &l->encode.pictures[i];
         vlm_local_job *j = p->owner;
         (void)vlm_slots_publish(l->encoded, p->slot, &p->key);
-        if (j != NULL && j->running && !j->paused && is_needed(j, p->image) &&
+        if (j != NULL && j->started && !j->paused && is_needed(j, p->image) &&
             j->image_slots[p->image] == VLM_SLOT_NONE)
             j->image_slots[p->image] = p->slot;
         else

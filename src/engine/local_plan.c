@@ -92,7 +92,7 @@ static void let_in(vlm_local *l, vlm_local_job *j)
 {
     vlm_fair_start(l->fair, &j->fair);
     vlm_local_list_add(&l->running, j);
-    j->running = j->started = true;
+    j->started = true;
     j->started_ns = l->now_ns;
     l->stats.n_prefix_queries += j->prompt.ids.len;
     vlm_event *event = vlm_local_add_event(l, VLM_EVENT_STARTED, j, 0);
