@@ -82,14 +82,6 @@ static bool choose(vlm_local *l, vlm_local_job *j, uint32_t image)
     return true;
 }
 
-/* Whether it must be encoded, and nobody does. */
-static bool is_missing(const vlm_local *l, const vlm_local_job *j, uint32_t image)
-{
-    return j->image_slots[image] == VLM_SLOT_NONE &&
-           !vlm_slots_has(l->encoded, &j->image_keys[image]) &&
-           !on_its_way(l, &j->image_keys[image]);
-}
-
 /* Whether the batch in the making takes rows from it. */
 static bool is_in_batch(const vlm_local *l, const vlm_local_job *j, uint32_t image)
 {
@@ -157,7 +149,7 @@ static void choose_waiting(vlm_local *l, uint32_t n_max)
             if (is_computed(l, j, i)) continue;
             if (vlm_slots_find(l->encoded, &j->image_keys[i], &slot))
                 vlm_slots_drop(l->encoded, slot); /* now it is the last to be driven out */
-            else if (is_missing(l, j, i) && !choose(l, j, i))
+            else if (!on_its_way(l, &j->image_keys[i]) && !choose(l, j, i))
                 return;
         }
     }
