@@ -193,6 +193,8 @@ typedef struct vlm_local {
 VLM_MUST_USE vlm_status vlm_local_prepare(vlm_engine *e, const vlm_request *request, vlm_job **out,
                                           vlm_error *err);
 void vlm_local_job_free(vlm_engine *e, vlm_job *job);
+/* Its pictures, for the keys of its blocks; a view of j. */
+vlm_block_pictures vlm_local_block_pictures(const vlm_local_job *j);
 /* Tokens of a sequence: the prompt's and those answered. */
 uint32_t vlm_seq_n_tokens(const vlm_seq *seq);
 uint32_t vlm_seq_token(const vlm_seq *seq, uint32_t position);
