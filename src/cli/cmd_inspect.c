@@ -82,11 +82,14 @@ static void read_all(report *r, const vlm_options *opt)
     if (opt->ctx == 0 && r->n_ctx > VLM_CTX_DEFAULT_MAX) r->n_ctx = VLM_CTX_DEFAULT_MAX;
 }
 
-/* Keys and values of one token in all layers. */
+/* Keys and values of one token in all layers; what config.h allows fits into a size_t. */
 static uint64_t kv_bytes_per_token(const report *r)
 {
     const vlm_text_config *t = &r->config.text;
-    return (uint64_t)t->n_layers * 2 * t->n_kv_heads * t->head_dim * vlm_dtype_size(r->kv_dtype);
+    size_t n_bytes;
+    if (!vlm_kv_block_bytes(t->n_layers, t->n_kv_heads, t->head_dim, r->kv_dtype, &n_bytes))
+        return 0;
+    return n_bytes / VLM_KV_BLOCK_TOKENS;
 }
 
 static const char *kv_dtype_name(const report *r)

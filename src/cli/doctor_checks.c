@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/sysmem.h"
+#include "hub/cache.h"
 
 static void set(vlm_finding *f, const char *name, vlm_finding_level level, const char *remedy,
                 const char *format, ...)
@@ -155,18 +156,13 @@ static void check_locked_memory(vlm_finding *f)
 /* Where models from the Hub lie, and how much room there is. */
 static void check_cache(vlm_finding *f)
 {
-    const struct {
-        const char *variable, *below;
-    } places[] = {{"HF_HUB_CACHE", ""},
-                  {"HF_HOME", "/hub"},
-                  {"XDG_CACHE_HOME", "/huggingface/hub"},
-                  {"HOME", "/.cache/huggingface/hub"}};
+    enum { DIR_LEN_MAX = 4096 };
     char path[160] = "";
-    for (size_t i = 0; i < sizeof places / sizeof places[0] && path[0] == '\0'; i++) {
-        const char *value = getenv(places[i].variable);
-        if (value != NULL && value[0] != '\0')
-            (void)snprintf(path, sizeof path, "%s%s", value, places[i].below);
-    }
+    vlm_buf dir;
+    vlm_error err;
+    vlm_buf_init(&dir, DIR_LEN_MAX);
+    if (vlm_hub_cache_dir(&dir, &err) == VLM_OK) (void)snprintf(path, sizeof path, "%s", dir.data);
+    vlm_buf_fini(&dir);
     const bool is_there = vlm_path_is_dir(path);
     /* The nearest folder above that exists has the same disk. */
     char above[sizeof path];

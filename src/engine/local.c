@@ -32,7 +32,7 @@ static void tell_dropped(vlm_local *l)
         vlm_event *event = vlm_local_add_event(l, VLM_EVENT_DONE, j, 0);
         event->finish = VLM_FINISH_CANCELLED;
         event->last = true;
-        event->usage = vlm_local_prompt_usage(l, j);
+        event->usage = vlm_local_prompt_usage(j);
         event->timings.queue_s = vlm_clock_seconds(j->submitted_ns, l->now_ns);
         vlm_local_list_remove(&l->dropped, j);
         vlm_local_job_free(&l->base, (vlm_job *)j);
@@ -132,6 +132,15 @@ static vlm_local_job *find_running(vlm_local *l, uint64_t id)
     return j;
 }
 
+static vlm_local_job *find_waiting(const vlm_local *l, uint64_t id)
+{
+    for (vlm_fair_item *item = NULL; (item = vlm_fair_each(l->fair, item)) != NULL;) {
+        vlm_local_job *j = (vlm_local_job *)item;
+        if (j->id == id) return j;
+    }
+    return NULL;
+}
+
 static void local_cancel(vlm_engine *e, uint64_t id)
 {
     vlm_local *l = self(e);
@@ -141,14 +150,11 @@ static void local_cancel(vlm_engine *e, uint64_t id)
         j->cancelled = true;
         return;
     }
-    for (vlm_fair_item *item = NULL; (item = vlm_fair_each(l->fair, item)) != NULL;) {
-        j = (vlm_local_job *)item;
-        if (j->id != id) continue;
-        vlm_local_encode_forget(l, j);
-        vlm_fair_remove(l->fair, &j->fair);
-        vlm_local_list_add(&l->dropped, j);
-        return;
-    }
+    j = find_waiting(l, id);
+    if (j == NULL) return;
+    vlm_local_encode_forget(l, j);
+    vlm_fair_remove(l->fair, &j->fair);
+    vlm_local_list_add(&l->dropped, j);
 }
 
 /* A request whose reader is slow keeps its place in the cache while somebody else can go on without
@@ -157,13 +163,10 @@ static void local_pause(vlm_engine *e, uint64_t id, bool paused)
 {
     vlm_local *l = self(e);
     vlm_local_job *j = find_running(l, id);
-    if (j == NULL) {
-        for (vlm_fair_item *item = NULL; (item = vlm_fair_each(l->fair, item)) != NULL;)
-            if (((vlm_local_job *)item)->id == id) j = (vlm_local_job *)item;
-    }
+    if (j == NULL) j = find_waiting(l, id);
     if (j == NULL) return;
     j->paused = paused;
-    if (paused && j->running) vlm_local_pictures_release(l, j, true);
+    if (paused && j->started) vlm_local_pictures_release(l, j, true);
 }
 
 static vlm_status local_submit(vlm_engine *e, vlm_job *job, uint64_t *id, vlm_error *err)

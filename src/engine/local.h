@@ -61,8 +61,7 @@ struct vlm_local_job {
     vlm_fair_item fair;         /* first, so that an item is a job */
     vlm_local_job *prev, *next; /* among those that run, or were dropped, or are dead */
     uint64_t id;
-    uint64_t age; /* rises from one that was let in to the next */
-    bool running, cancelled, paused, started;
+    bool started, cancelled, paused;
     uint32_t n_in_batch; /* sequences in the batch in hand */
 
     vlm_prompt prompt;
@@ -116,7 +115,6 @@ typedef struct vlm_local_batch {
 typedef struct vlm_local_picture {
     uint32_t slot;
     vlm_slot_key key;
-    const float *pixels;
     vlm_pictures *pictures; /* kept until the end */
     vlm_local_job *owner;   /* for whom it is computed; NULL: that request is gone */
     uint32_t image;         /* of the owner */
@@ -167,9 +165,9 @@ typedef struct vlm_local {
     uint64_t step_ns;
     vlm_cpu_level cpu_level;
 
-    uint64_t last_request_id, last_age;
+    uint64_t last_request_id;
     vlm_fair *fair;         /* who waits, and what each tenant got */
-    vlm_local_list running; /* in the order of their age */
+    vlm_local_list running; /* in the order they were let in */
     vlm_local_list dropped; /* cancelled while they waited, not yet told */
     vlm_local_list dead;    /* gone, but the batch in hand still reads them */
     uint32_t n_cancelled;   /* among those that run */
@@ -195,6 +193,8 @@ typedef struct vlm_local {
 VLM_MUST_USE vlm_status vlm_local_prepare(vlm_engine *e, const vlm_request *request, vlm_job **out,
                                           vlm_error *err);
 void vlm_local_job_free(vlm_engine *e, vlm_job *job);
+/* Its pictures, for the keys of its blocks; a view of j. */
+vlm_block_pictures vlm_local_block_pictures(const vlm_local_job *j);
 /* Tokens of a sequence: the prompt's and those answered. */
 uint32_t vlm_seq_n_tokens(const vlm_seq *seq);
 uint32_t vlm_seq_token(const vlm_seq *seq, uint32_t position);
@@ -255,7 +255,7 @@ void vlm_local_encode_abort(vlm_local *l);
 bool vlm_local_draw(vlm_local *l);
 vlm_event *vlm_local_add_event(vlm_local *l, vlm_event_type type, const vlm_local_job *j,
                                uint32_t choice);
-vlm_usage vlm_local_prompt_usage(const vlm_local *l, const vlm_local_job *j);
+vlm_usage vlm_local_prompt_usage(const vlm_local_job *j);
 /* A choice of a request that has begun is over. */
 void vlm_local_add_done(vlm_local *l, const vlm_seq *seq, vlm_finish finish, bool last);
 /* The end of a request, whatever of it is left. */

@@ -27,10 +27,7 @@ static const vlm_slot_key *key_of(vlm_seq *seq, uint32_t block)
 {
     const vlm_local_job *j = seq->job;
     if (block < j->n_prompt_keys) return &j->prompt_keys[block];
-    const vlm_block_pictures pictures = {.keys = j->image_keys,
-                                         .starts = j->image_starts,
-                                         .n = j->prompt.n_images,
-                                         .n_rows = j->n_image_rows};
+    const vlm_block_pictures pictures = vlm_local_block_pictures(j);
     if (seq->n_keys < j->n_prompt_keys) seq->n_keys = j->n_prompt_keys;
     for (; seq->n_keys <= block; seq->n_keys++) {
         const uint32_t at = seq->n_keys - j->n_prompt_keys;

@@ -15,9 +15,8 @@ vlm_event *vlm_local_add_event(vlm_local *l, vlm_event_type type, const vlm_loca
     return event;
 }
 
-vlm_usage vlm_local_prompt_usage(const vlm_local *l, const vlm_local_job *j)
+vlm_usage vlm_local_prompt_usage(const vlm_local_job *j)
 {
-    (void)l;
     return (vlm_usage){
         .n_prompt = (uint32_t)j->prompt.ids.len,
         .n_image = j->prompt.n_images * j->n_image_rows,
@@ -37,7 +36,7 @@ void vlm_local_add_done(vlm_local *l, const vlm_seq *seq, vlm_finish finish, boo
     vlm_event *event = vlm_local_add_event(l, VLM_EVENT_DONE, j, seq->choice);
     event->finish = finish;
     event->last = last;
-    event->usage = vlm_local_prompt_usage(l, j);
+    event->usage = vlm_local_prompt_usage(j);
     event->usage.n_completion = seq->n_answer;
     event->timings = (vlm_timings){
         .queue_s = vlm_clock_seconds(j->submitted_ns, j->started_ns),
@@ -59,7 +58,6 @@ void vlm_local_end_job(vlm_local *l, vlm_local_job *j)
     vlm_local_batch_forget(l, j);
     vlm_local_list_remove(&l->running, j);
     vlm_fair_remove(l->fair, &j->fair);
-    j->running = false;
     if (j->n_in_batch > 0)
         vlm_local_list_add(&l->dead, j);
     else

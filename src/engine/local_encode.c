@@ -72,23 +72,14 @@ static bool choose(vlm_local *l, vlm_local_job *j, uint32_t image)
     if (!vlm_slots_take(l->encoded, &slot)) return false;
     *p = (vlm_local_picture){.slot = slot,
                              .key = j->image_keys[image],
-                             .pixels = vlm_pictures_pixels(j->prompt.pictures, image),
                              .pictures = vlm_pictures_ref(j->prompt.pictures),
                              .owner = j,
                              .image = image};
-    e->pixels[e->n] = p->pixels;
+    e->pixels[e->n] = vlm_pictures_pixels(p->pictures, image);
     e->features[e->n] = l->features + slot * l->features_len;
     e->n++;
     count(l, j, image, false);
     return true;
-}
-
-/* Whether it must be encoded, and nobody does. */
-static bool is_missing(const vlm_local *l, const vlm_local_job *j, uint32_t image)
-{
-    return j->image_slots[image] == VLM_SLOT_NONE &&
-           !vlm_slots_has(l->encoded, &j->image_keys[image]) &&
-           !on_its_way(l, &j->image_keys[image]);
 }
 
 /* Whether the batch in the making takes rows from it. */
@@ -158,7 +149,7 @@ static void choose_waiting(vlm_local *l, uint32_t n_max)
             if (is_computed(l, j, i)) continue;
             if (vlm_slots_find(l->encoded, &j->image_keys[i], &slot))
                 vlm_slots_drop(l->encoded, slot); /* now it is the last to be driven out */
-            else if (is_missing(l, j, i) && !choose(l, j, i))
+            else if (!on_its_way(l, &j->image_keys[i]) && !choose(l, j, i))
                 return;
         }
     }
@@ -195,7 +186,7 @@ static void finish(vlm_local *l)
         const vlm_local_picture *p = &l->encode.pictures[i];
         vlm_local_job *j = p->owner;
         (void)vlm_slots_publish(l->encoded, p->slot, &p->key);
-        if (j != NULL && j->running && !j->paused && is_needed(j, p->image) &&
+        if (j != NULL && j->started && !j->paused && is_needed(j, p->image) &&
             j->image_slots[p->image] == VLM_SLOT_NONE)
             j->image_slots[p->image] = p->slot;
         else

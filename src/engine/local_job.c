@@ -49,12 +49,17 @@ static void find_images(const vlm_local *l, vlm_local_job *j)
     }
 }
 
+vlm_block_pictures vlm_local_block_pictures(const vlm_local_job *j)
+{
+    return (vlm_block_pictures){.keys = j->image_keys,
+                                .starts = j->image_starts,
+                                .n = j->prompt.n_images,
+                                .n_rows = j->n_image_rows};
+}
+
 static vlm_status find_prompt_keys(vlm_local_job *j, vlm_bytes salt, vlm_error *err)
 {
-    const vlm_block_pictures pictures = {.keys = j->image_keys,
-                                         .starts = j->image_starts,
-                                         .n = j->prompt.n_images,
-                                         .n_rows = j->n_image_rows};
+    const vlm_block_pictures pictures = vlm_local_block_pictures(j);
     const uint32_t n = (uint32_t)j->prompt.ids.len / VLM_KV_BLOCK_TOKENS;
     vlm_block_key_first(salt, &j->first_key);
     j->prompt_keys = vlm_calloc(n, sizeof *j->prompt_keys);

@@ -92,12 +92,11 @@ static void let_in(vlm_local *l, vlm_local_job *j)
 {
     vlm_fair_start(l->fair, &j->fair);
     vlm_local_list_add(&l->running, j);
-    j->running = j->started = true;
-    j->age = ++l->last_age;
+    j->started = true;
     j->started_ns = l->now_ns;
     l->stats.n_prefix_queries += j->prompt.ids.len;
     vlm_event *event = vlm_local_add_event(l, VLM_EVENT_STARTED, j, 0);
-    event->usage = vlm_local_prompt_usage(l, j);
+    event->usage = vlm_local_prompt_usage(j);
 }
 
 static void admit(vlm_local *l)

@@ -35,7 +35,7 @@ bool vlm_hub_is_id(const char *text)
            (at == NULL || is_part(at + 1, strlen(at + 1), true));
 }
 
-static vlm_status append_root(vlm_buf *path, vlm_error *err)
+vlm_status vlm_hub_cache_dir(vlm_buf *path, vlm_error *err)
 {
     static const struct {
         const char *variable, *rest;
@@ -88,7 +88,7 @@ vlm_status vlm_hub_find(const char *id, vlm_buf *path, vlm_error *err)
     const char *slash = strchr(id, '/');
     const char *at = strchr(id, '@');
     const size_t name_len = at == NULL ? strlen(slash + 1) : (size_t)(at - slash - 1);
-    VLM_TRY(append_root(path, err));
+    VLM_TRY(vlm_hub_cache_dir(path, err));
     VLM_TRY(vlm_buf_printf(path, err, "/models--%.*s--%.*s", (int)(slash - id), id, (int)name_len,
                            slash + 1));
     VLM_TRY(append_commit(path, at == NULL ? "main" : at + 1, err));

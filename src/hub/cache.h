@@ -14,10 +14,14 @@
  * allows. */
 bool vlm_hub_is_id(const char *text);
 
-/* Append the path of the snapshot of a hub id to path.  The cache is HF_HUB_CACHE, else
- * HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub; the revision
- * defaults to "main" and may be a branch, a tag or a commit. INVALID_ARGUMENT for what is no id,
- * NOT_FOUND when the cache does not hold it. */
+/* Append the path of the cache, which need not be there: HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE,
+ * else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub.
+ * NOT_FOUND when none of the variables is set; RESOURCE_EXHAUSTED. */
+VLM_MUST_USE vlm_status vlm_hub_cache_dir(vlm_buf *path, vlm_error *err);
+
+/* Append the path of the snapshot of a hub id to path; the revision defaults to "main" and may be a
+ * branch, a tag or a commit.  INVALID_ARGUMENT for what is no id, NOT_FOUND when the cache does not
+ * hold it; RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_hub_find(const char *id, vlm_buf *path, vlm_error *err);
 
 #endif

@@ -2,6 +2,8 @@
 import json
 import resource
 
+import pytest
+
 NAMES = ["cpu", "memory", "bandwidth", "huge pages", "open files", "locked memory", "model cache", "llava 7B", "llava 13B"]
 
 
@@ -36,8 +38,10 @@ def test_little_memory_is_a_failure(vlmd):
     assert checks["memory"]["status"] == "failure" and "ulimit -v" in checks["memory"]["remedy"]
 
 
-def test_cache_folder(vlmd, tmp_path):
-    r = vlmd("doctor", "--json", HF_HUB_CACHE=str(tmp_path / "models"))
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"])
+def test_cache_folder(vlmd, tmp_path, variable):
+    environment = {"HF_HUB_CACHE": "", variable: str(tmp_path / "models")}
+    r = vlmd("doctor", "--json", **environment)
     text = {c["name"]: c["text"] for c in json.loads(r.out)["checks"]}["model cache"]
     assert "not there yet" in text and "models" in text
 

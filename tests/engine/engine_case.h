@@ -47,6 +47,16 @@ static inline vlm_engine *open_engine(uint32_t n_threads, vlm_cpu_level level)
         .n_threads = n_threads, .cpu_level_given = true, .cpu_level = level, .n_ctx = 512});
 }
 
+/* Bytes of the key/value cache for as many tokens. */
+static inline size_t kv_bytes_of(uint32_t n_tokens)
+{
+    vlm_engine_info info;
+    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512});
+    e->ops->info(e, &info);
+    e->ops->close(e);
+    return info.kv_bytes / info.n_kv_tokens * n_tokens;
+}
+
 /* A picture with something in every corner. */
 static inline void draw(vlm_image *image, uint32_t width, uint32_t height)
 {

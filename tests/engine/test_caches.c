@@ -295,15 +295,6 @@ static void test_one_picture_at_once(void **state)
     vlm_image_fini(&image);
 }
 
-static size_t kv_bytes_of(uint32_t n_tokens)
-{
-    vlm_engine_info info;
-    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = N_CTX});
-    e->ops->info(e, &info);
-    e->ops->close(e);
-    return info.kv_bytes / info.n_kv_tokens * n_tokens;
-}
-
 #ifndef VLM_DEBUG
 static size_t resident_bytes(void)
 {

@@ -204,15 +204,6 @@ static void find_answers(said want[N_KINDS])
     close_ready(e, sets);
 }
 
-static size_t kv_bytes_of(uint32_t n_tokens)
-{
-    vlm_engine_info info;
-    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512});
-    e->ops->info(e, &info);
-    e->ops->close(e);
-    return info.kv_bytes / info.n_kv_tokens * n_tokens;
-}
-
 static void random_run(uint64_t seed, const said want[N_KINDS], size_t block_bytes)
 {
     vlm_pictures *sets[N_KINDS];

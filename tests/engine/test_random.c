@@ -172,16 +172,6 @@ static void random_run(uint64_t seed, const vlm_engine_options *options)
     close_ready(e, sets);
 }
 
-/* Bytes of the key/value cache for as many tokens. */
-static size_t kv_bytes_of(uint32_t n_tokens)
-{
-    vlm_engine_info info;
-    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512});
-    e->ops->info(e, &info);
-    e->ops->close(e);
-    return info.kv_bytes / info.n_kv_tokens * n_tokens;
-}
-
 /* 10,000 operations in all: with room for everybody, with steps as short as they can be, with so
  * little room that answers are put off again and again, with one request at a time. */
 static void test_random_order(void **state)

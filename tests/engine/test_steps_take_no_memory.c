@@ -182,15 +182,6 @@ typedef struct run {
     bool disturbed;
 } run;
 
-static size_t kv_bytes_of(uint32_t n_tokens)
-{
-    vlm_engine_info info;
-    vlm_engine *e = open_with(&(vlm_engine_options){.n_threads = 1, .n_ctx = 512});
-    e->ops->info(e, &info);
-    e->ops->close(e);
-    return info.kv_bytes / info.n_kv_tokens * n_tokens;
-}
-
 static void run_jobs(const run *r)
 {
     vlm_engine_options options = r->options;

@@ -137,31 +137,45 @@ static void snapshots(void **state)
     }
 }
 
+/* The first variable that is set and not empty. */
 static void where_the_cache_is(void **state)
 {
-    const cache *c = *state;
-    vlm_error err;
+    (void)state;
     static const struct {
-        const char *variable, *below;
-    } places[] = {{"HF_HOME", "hub"},
-                  {"XDG_CACHE_HOME", "huggingface/hub"},
-                  {"HOME", ".cache/huggingface/hub"}};
-    (void)unsetenv("HF_HUB_CACHE");
+        const char *variable, *want;
+    } places[] = {{"HOME", "/v/.cache/huggingface/hub"},
+                  {"XDG_CACHE_HOME", "/v/huggingface/hub"},
+                  {"HF_HOME", "/v/hub"},
+                  {"HUGGINGFACE_HUB_CACHE", "/v"},
+                  {"HF_HUB_CACHE", "/v"}};
+    enum { N = sizeof places / sizeof places[0] };
+    vlm_error err;
     vlm_buf path;
     vlm_buf_init(&path, 4096);
+    for (size_t i = 0; i < N; i++) (void)unsetenv(places[i].variable);
+    assert_int_equal(vlm_hub_cache_dir(&path, &err), VLM_NOT_FOUND);
     assert_int_equal(vlm_hub_find("org/name", &path, &err), VLM_NOT_FOUND);
-    vlm_buf_fini(&path);
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        (void)setenv(places[i].variable, c->root, 1);
-        vlm_buf_init(&path, 4096);
+    assert_int_equal(path.len, 0);
+    for (size_t i = 0; i < N; i++) {
+        /* Those that it goes before name another place; those that go before it are empty. */
+        for (size_t k = 0; k < N; k++)
+            (void)setenv(places[k].variable, k < i ? "/other" : k == i ? "/v" : "", 1);
+        vlm_buf_clear(&path);
+        assert_int_equal(vlm_hub_cache_dir(&path, &err), VLM_OK);
+        assert_string_equal(path.data, places[i].want);
+        vlm_buf_clear(&path);
         assert_int_equal(vlm_hub_find("org/name@x", &path, &err), VLM_NOT_FOUND);
         char want[256];
-        (void)snprintf(want, sizeof want, "%s/%s/models--org--name/snapshots/x", c->root,
-                       places[i].below);
+        (void)snprintf(want, sizeof want, "%s/models--org--name/snapshots/x", places[i].want);
         assert_string_equal(path.data, want);
-        vlm_buf_fini(&path);
-        (void)unsetenv(places[i].variable);
     }
+    vlm_buf_fini(&path);
+    for (size_t i = 0; i < N; i++) (void)unsetenv(places[i].variable);
+    vlm_buf_init(&path, 3);
+    (void)setenv("HF_HUB_CACHE", "/too/long", 1);
+    assert_int_equal(vlm_hub_cache_dir(&path, &err), VLM_RESOURCE_EXHAUSTED);
+    vlm_buf_fini(&path);
+    (void)unsetenv("HF_HUB_CACHE");
 }
 
 int main(void)
@@ -169,7 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids),
         cmocka_unit_test_setup_teardown(snapshots, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(where_the_cache_is, set_up, tear_down),
+        cmocka_unit_test(where_the_cache_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
