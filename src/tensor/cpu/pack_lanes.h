@@ -56,6 +56,19 @@ static void inverses(float inverse[OUTS], const float scale[OUTS])
     for (size_t o = 0; o < OUTS; o++) inverse[o] = scale[o] == 0.0f ? 0.0f : 1.0f / scale[o];
 }
 
+/* words[o] |= (q[o] + offset) << shift, a byte each. */
+static void add_bytes(uint32_t words[OUTS], const float q[OUTS], int32_t offset, unsigned shift)
+{
+    for (size_t o = 0; o < OUTS; o++) words[o] |= (uint32_t)((int32_t)q[o] + offset) << shift;
+}
+
+/* 4 columns of each output, the first in the lowest byte. */
+static void put_words(uint8_t to[OUTS][4], const uint32_t words[OUTS])
+{
+    for (size_t o = 0; o < OUTS; o++)
+        for (unsigned j = 0; j < 4; j++) to[o][j] = (uint8_t)(words[o] >> (8 * j));
+}
+
 static void pack_q8(void *to, const float *w)
 {
     vlm_q8_chunk *chunk = to;
@@ -68,14 +81,18 @@ static void pack_q8(void *to, const float *w)
         for (size_t o = 0; o < OUTS; o++) scale[o] /= 127.0f;
         round_scales(chunk->scale[b], scale);
         inverses(inverse, scale);
-        for (size_t k = 0; k < BLOCK; k++) {
-            float q[OUTS];
-            for (size_t o = 0; o < OUTS; o++) {
-                const float x = inverse[o] == 0.0f ? 0.0f : round_small(block[k][o] * inverse[o]);
-                q[o] = x > 127.0f ? 127.0f : x < -127.0f ? -127.0f : x;
+        for (size_t i = 0; i < BLOCK / 4; i++) {
+            uint32_t words[OUTS] = {0};
+            for (size_t j = 0; j < 4; j++) {
+                float q[OUTS];
+                for (size_t o = 0; o < OUTS; o++) {
+                    const float x = round_small(block[4 * i + j][o] * inverse[o]);
+                    q[o] = x > 127.0f ? 127.0f : x < -127.0f ? -127.0f : x;
+                    q[o] = inverse[o] == 0.0f ? 0.0f : q[o];
+                }
+                add_bytes(words, q, VLM_Q8_OFFSET, (unsigned)(8 * j));
             }
-            for (size_t o = 0; o < OUTS; o++)
-                chunk->q[b][k / 4][o][k % 4] = (uint8_t)((int)q[o] + VLM_Q8_OFFSET);
+            put_words(chunk->q[b][i], words);
         }
     }
 }
@@ -167,6 +184,21 @@ static void search_scales(float scale[OUTS], float w[BLOCK][OUTS], const levels 
     for (size_t o = 0; o < OUTS; o++) scale[o] = s.most[o] >= 0.0f ? s.scale[o] : NAN;
 }
 
+/* index[o] = which level is nearest to x[o] inverse[o]. */
+static void find_index(float index[OUTS], const levels *l, const float x[OUTS],
+                       const float inverse[OUTS])
+{
+    float scaled[OUTS];
+    for (size_t o = 0; o < OUTS; o++) {
+        scaled[o] = x[o] * inverse[o];
+        index[o] = 0.0f;
+    }
+    for (size_t i = 0; i < 15; i++) {
+        const float middle = l->middle[i];
+        for (size_t o = 0; o < OUTS; o++) index[o] += scaled[o] > middle ? 1.0f : 0.0f;
+    }
+}
+
 static void pack_q4(void *to, const float *w)
 {
     vlm_q4_chunk *chunk = to;
@@ -174,23 +206,21 @@ static void pack_q4(void *to, const float *w)
     levels l;
     set_levels(&l);
     transpose(columns, w);
-    memset(chunk->q, 0, sizeof chunk->q);
     for (size_t b = 0; b < 2; b++) {
         float(*block)[OUTS] = columns + b * BLOCK;
         float scale[OUTS], inverse[OUTS];
         search_scales(scale, block, &l);
         round_scales(chunk->scale[b], scale);
         inverses(inverse, scale);
-        for (size_t k = 0; k < BLOCK; k++) {
-            uint8_t index[OUTS] = {0};
-            for (size_t i = 0; i < 15; i++)
-                for (size_t o = 0; o < OUTS; o++)
-                    index[o] = (uint8_t)(index[o] + (block[k][o] * inverse[o] > l.middle[i]));
-            const unsigned shift = k < BLOCK / 2 ? 0 : 4;
-            for (size_t o = 0; o < OUTS; o++) {
-                uint8_t *q = &chunk->q[b][k % (BLOCK / 2) / 4][o][k % 4];
-                *q = (uint8_t)(*q | index[o] << shift);
+        for (size_t i = 0; i < BLOCK / 8; i++) {
+            uint32_t words[OUTS] = {0};
+            for (size_t j = 0; j < 8; j++) {
+                const unsigned half = j < 4 ? 0 : 4; /* of a byte */
+                float index[OUTS];
+                find_index(index, &l, block[4 * (i + half) + j % 4], inverse);
+                add_bytes(words, index, 0, (unsigned)(8 * (j % 4)) + half);
             }
+            put_words(chunk->q[b][i], words);
         }
     }
 }
