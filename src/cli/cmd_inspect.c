@@ -48,7 +48,8 @@ static void try_open(report *r, const vlm_options *opt)
     vlm_backend *backend = NULL;
     vlm_model *model = NULL;
     const vlm_engine_options o = vlm_cli_engine_options(opt);
-    const vlm_model_options options = {.n_ctx = o.n_ctx};
+    const vlm_model_options options = {
+        .dtype = o.dtype, .vision_dtype = o.vision_dtype, .plan_only = true, .n_ctx = o.n_ctx};
     vlm_status status = vlm_backend_cpu_open(1, VLM_CPU_REFERENCE, &backend, &err);
     if (status == VLM_OK) status = vlm_model_open(r->folder, backend, &options, &model, &err);
     if (status == VLM_OK) status = vlm_memory_plan_of(model, &o, RUNNING, &r->plan, &err);

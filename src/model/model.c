@@ -120,6 +120,7 @@ static vlm_status bind(vlm_model *m, vlm_folder *folder, const vlm_model_options
         .dtype = options->dtype,
         .vision_dtype = options->vision_dtype,
         .packed = m->pack_cache == NULL ? NULL : vlm_pack_cache_files(m->pack_cache),
+        .plan_only = options->plan_only,
         .progress = options->progress,
         .user = options->user,
     };

@@ -23,6 +23,7 @@ typedef struct vlm_model_options {
      * 0: not at all. */
     size_t pack_cache_bytes;
     /* As in vlm_weights_options. */
+    bool plan_only;
     void (*progress)(void *user, uint64_t n_done, uint64_t n_total);
     void *user;
     uint32_t n_ctx;      /* longest sequence; 0: the model's, at most VLM_CTX_DEFAULT_MAX */

@@ -273,6 +273,11 @@ static vlm_status pack(vlm_weights *w, const vlm_st_tensor *t, const char *name,
 {
     const vlm_backend_ops *ops = w->backend->ops;
     const size_t n_bytes = ops->packed_bytes(w->backend, dtype, n_rows, n_cols);
+    if (w->options.plan_only) {
+        w->converted_bytes += n_bytes;
+        *out = (vlm_weight){.data = t->data, .dtype = dtype, .n_rows = n_rows, .n_cols = n_cols};
+        return VLM_OK;
+    }
     if (!vlm_grow((void **)&w->packed, &w->cap_packed, w->n_packed + 1, SIZE_MAX,
                   sizeof *w->packed))
         return vlm_fail_memory(err, "weights");

@@ -48,6 +48,8 @@ typedef struct vlm_weights_options {
     vlm_weight_dtype vision_dtype; /* AUTO: Q8 when dtype is Q8 or Q4, BF16 when that, else as
                                       stored */
     const vlm_safetensors *packed; /* matrices that were packed before, or NULL; outlives all */
+    bool
+        plan_only; /* count what packed matrices take, but pack none: for reports, not to compute */
     /* Called while matrices are packed, with bytes of the files; or NULL. */
     void (*progress)(void *user, uint64_t n_done, uint64_t n_total);
     void *user;
