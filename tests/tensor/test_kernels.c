@@ -280,12 +280,9 @@ static void test_linear_rows_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_widen),
-        cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_act),
-        cmocka_unit_test(test_linear_rows_alone),
+        cmocka_unit_test(test_widen), cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_rows),  cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_act),   cmocka_unit_test(test_linear_rows_alone),
     };
     return cmocka_run_group_tests_name("tensor/kernels", tests, NULL, NULL);
 }

@@ -112,15 +112,16 @@ static void find_paged(const void *ctx, size_t block, size_t first, size_t end, 
     const size_t page_len = (size_t)VLM_KV_BLOCK_TOKENS * kv->head_dim;
     const size_t size = vlm_dtype_size(kv->dtype);
     keys->stride = kv->head_dim;
+    keys->pages_are_whole = true;
     for (size_t page = (first - block) / VLM_ATTN_PAGE;
-         page <= PAGES && block + page * VLM_ATTN_PAGE < end; page++) {
+         page < 2 * PAGES && block + page * VLM_ATTN_PAGE < end; page++) {
         const size_t id = from->blocks[block / VLM_ATTN_PAGE + page];
         const size_t at = (id * kv->n_kv_heads + from->kv_head) * page_len * size;
         const unsigned char *k = (const unsigned char *)kv->k + at;
         const unsigned char *v = (const unsigned char *)kv->v + at;
-        if (page == PAGES) {
-            keys->next_k = k;
-            break;
+        if (page >= PAGES) {
+            keys->next_k[page - PAGES] = k;
+            continue;
         }
         keys->k[page] = k;
         keys->v[page] = v;

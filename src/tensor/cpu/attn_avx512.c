@@ -12,9 +12,11 @@ enum {
     KEY_VECS = VLM_ATTN_KEYS_MAX / LANES,
     TILE_ROWS = 6, /* with 4 vectors 24 sums, 4 vectors and a weight in flight of 32 registers */
     TILE_VECS = 4,
-    ROW_VECS = 8,     /* of one row alone: as many sums as hide the latency of an addition */
-    PART = 128,       /* columns that are transposed or made float at a time */
-    FEW_ROWS_MAX = 6, /* these read values as they lie in memory */
+    ROW_VECS = 8,       /* of one row alone: as many sums as hide the latency of an addition */
+    PART = 128,         /* columns that are transposed or made float at a time */
+    FEW_ROWS_MAX = 24,  /* these read values as they lie in memory */
+    FEW_PAGES = 2,      /* and transpose two pages at a time, which leaves room in the cache */
+    AHEAD_BYTES = 8192, /* what few rows read is asked for so far ahead, in whole pages */
     GROUPS_MAX = VLM_ATTN_ROWS_MAX / TILE_ROWS + 3,
 };
 _Static_assert(LANES == (int)VLM_ATTN_PAGE, "a vector of keys is a page");
@@ -30,6 +32,13 @@ typedef struct group {
     size_t first, all_first, all_end, end;
 } group;
 
+/* What is asked for ahead of its use: pages of the block's keys, its values, the next keys. */
+typedef struct asker {
+    const unsigned char *pages[3 * KEY_VECS];
+    size_t page, at;
+    size_t page_bytes; /* 0: nothing is asked for any more */
+} asker;
+
 /* What the steps of a call share. */
 typedef struct call {
     const vlm_attn_rows *rows;
@@ -39,6 +48,7 @@ typedef struct call {
     float scale;
     score_row *p; /* [rows]: scores, then weights */
     float *part;  /* [PART * VLM_ATTN_KEYS_MAX] */
+    asker ask;
     float keep[VLM_ATTN_ROWS_MAX];
     group groups[GROUPS_MAX];
 } call;
@@ -59,12 +69,34 @@ VLM_INLINE __m512 load_cols(const vlm_dtype dtype, const void *data, size_t n)
     return n == LANES ? vlm_load16(dtype, data) : vlm_load16_first(dtype, data, n);
 }
 
+/* On to a page that there is. */
+static void ask_page(asker *a)
+{
+    while (a->page < 3 * KEY_VECS && a->pages[a->page] == NULL) a->page++;
+    if (a->page == 3 * KEY_VECS) a->page_bytes = 0;
+    a->at = 0;
+}
+
+/* Ask for the next n lines. */
+VLM_INLINE void ask_lines(asker *a, const size_t n)
+{
+    if (a->page_bytes == 0) return;
+    const char *from = (const char *)a->pages[a->page] + a->at;
+    for (size_t i = 0; i < n; i++) _mm_prefetch(from + i * 64, _MM_HINT_T0);
+    a->at += n * 64;
+    if (a->at < a->page_bytes) return;
+    a->page++;
+    ask_page(a);
+}
+
 /* Columns 0..n_cols-1 of the keys begin..end-1 of a page to rows of `to`, zeros for other keys. */
 VLM_INLINE void transpose_page(const vlm_dtype dtype, float *to, const unsigned char *from,
-                               size_t row_bytes, size_t begin, size_t end, size_t n_cols)
+                               size_t row_bytes, size_t begin, size_t end, size_t n_cols,
+                               asker *ask)
 {
     for (size_t c = 0; c < n_cols; c += LANES, from += LANES * size_of(dtype)) {
         __m512 r[LANES];
+        ask_lines(ask, dtype == VLM_DTYPE_F32 ? 16 : 4);
         if (begin == 0 && end == LANES && c + LANES <= n_cols) {
             for (size_t i = 0; i < LANES; i++) r[i] = vlm_load16(dtype, from + i * row_bytes);
         } else {
@@ -75,34 +107,37 @@ VLM_INLINE void transpose_page(const vlm_dtype dtype, float *to, const unsigned 
             }
         }
         vlm_transpose16(r);
-        for (size_t i = 0; i < LANES; i++) _mm512_store_ps(to + (c + i) * VLM_ATTN_KEYS_MAX, r[i]);
+        for (size_t i = 0; i < LANES; i++) _mm512_store_ps(to + (c + i) * LANES, r[i]);
     }
 }
 
-/* n_cols columns from column at on, of all keys that any row sees. */
-VLM_INLINE void transpose_keys(const vlm_dtype dtype, const call *c, size_t at, size_t n_cols)
+/* n_cols columns from column at on, of the keys of the pages page..page_end-1 that any row sees. */
+VLM_INLINE void transpose_keys(const vlm_dtype dtype, call *c, size_t page, size_t page_end,
+                               size_t at, size_t n_cols)
 {
     const size_t row_bytes = c->keys->stride * size_of(dtype);
-    for (size_t page = c->first / LANES; page * LANES < c->end; page++) {
+    float *to = c->part;
+    for (; page < page_end; page++, to += PART * LANES) {
         const size_t key = page * LANES;
         const unsigned char *from = (const unsigned char *)c->keys->k[page] + at * size_of(dtype);
-        transpose_page(dtype, c->part + key, from, row_bytes, c->first > key ? c->first - key : 0,
-                       size_min(c->end - key, LANES), n_cols);
+        transpose_page(dtype, to, from, row_bytes, c->first > key ? c->first - key : 0,
+                       size_min(c->end - key, LANES), n_cols, &c->ask);
     }
 }
 
 /* p[r][16 vec + ...] (+)= q_r[0..n_cols-1] k^T for n_rows rows and n_vecs vectors of keys
  * (constants). */
 VLM_INLINE void score_tile(const size_t n_rows, const size_t n_vecs, score_row *p, const float *q,
-                           size_t q_stride, const float *k, size_t n_cols, bool first)
+                           size_t q_stride, const float *k, size_t n_cols, bool first, asker *ask)
 {
     __m512 s[TILE_ROWS][TILE_VECS];
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vecs; v++)
             s[r][v] = first ? _mm512_setzero_ps() : _mm512_load_ps(&p[r][v * LANES]);
-    for (size_t i = 0; i < n_cols; i++, k += VLM_ATTN_KEYS_MAX) {
+    for (size_t i = 0; i < n_cols; i++, k += LANES) {
         __m512 key[TILE_VECS];
-        for (size_t v = 0; v < n_vecs; v++) key[v] = _mm512_load_ps(k + v * LANES);
+        ask_lines(ask, 1);
+        for (size_t v = 0; v < n_vecs; v++) key[v] = _mm512_load_ps(k + v * PART * LANES);
         for (size_t r = 0; r < n_rows; r++) {
             const __m512 query = _mm512_set1_ps(q[r * q_stride + i]);
             for (size_t v = 0; v < n_vecs; v++) s[r][v] = _mm512_fmadd_ps(query, key[v], s[r][v]);
@@ -112,34 +147,43 @@ VLM_INLINE void score_tile(const size_t n_rows, const size_t n_vecs, score_row *
         for (size_t v = 0; v < n_vecs; v++) _mm512_store_ps(&p[r][v * LANES], s[r][v]);
 }
 
-VLM_INLINE void score_rows(const size_t n_rows, const call *c, const group *g, size_t at,
-                           size_t n_cols)
+VLM_INLINE void score_rows(const size_t n_rows, call *c, const group *g, size_t page,
+                           size_t page_end, size_t at, size_t n_cols)
 {
     const size_t q_stride = c->rows->q_stride;
     const float *q = c->rows->q + g->row * q_stride + at;
-    const size_t end = (g->end + LANES - 1) / LANES;
-    for (size_t vec = g->first / LANES, n; vec < end; vec += n) {
+    const size_t end = size_min((g->end + LANES - 1) / LANES, page_end);
+    size_t vec = g->first / LANES > page ? g->first / LANES : page;
+    for (size_t n; vec < end; vec += n) {
         score_row *p = (score_row *)&c->p[g->row][vec * LANES];
-        const float *k = c->part + vec * LANES;
+        const float *k = c->part + (vec - page) * PART * LANES;
         n = end - vec;
         if (n == 4) {
-            score_tile(n_rows, 4, p, q, q_stride, k, n_cols, at == 0);
+            score_tile(n_rows, 4, p, q, q_stride, k, n_cols, at == 0, &c->ask);
         } else if (n >= 2) {
             n = 2;
-            score_tile(n_rows, 2, p, q, q_stride, k, n_cols, at == 0);
+            score_tile(n_rows, 2, p, q, q_stride, k, n_cols, at == 0, &c->ask);
         } else {
-            score_tile(n_rows, 1, p, q, q_stride, k, n_cols, at == 0);
+            score_tile(n_rows, 1, p, q, q_stride, k, n_cols, at == 0, &c->ask);
         }
     }
 }
 
-static void score_group(const call *c, const group *g, size_t at, size_t n_cols)
+/* The scores of the keys of the pages page..page_end-1. */
+VLM_INLINE void score_pages(const vlm_dtype dtype, call *c, size_t page, size_t page_end)
 {
-    switch (g->n) {
-    case 1: score_rows(1, c, g, at, n_cols); break;
-    case 2: score_rows(2, c, g, at, n_cols); break;
-    case 4: score_rows(4, c, g, at, n_cols); break;
-    default: score_rows(TILE_ROWS, c, g, at, n_cols); break;
+    for (size_t at = 0; at < c->head_dim; at += PART) {
+        const size_t n_cols = size_min(c->head_dim - at, PART);
+        transpose_keys(dtype, c, page, page_end, at, n_cols);
+        for (size_t i = 0; i < c->n_groups; i++) {
+            const group *g = &c->groups[i];
+            switch (g->n) {
+            case 1: score_rows(1, c, g, page, page_end, at, n_cols); break;
+            case 2: score_rows(2, c, g, page, page_end, at, n_cols); break;
+            case 4: score_rows(4, c, g, page, page_end, at, n_cols); break;
+            default: score_rows(TILE_ROWS, c, g, page, page_end, at, n_cols); break;
+            }
+        }
     }
 }
 
@@ -215,12 +259,13 @@ VLM_INLINE const unsigned char *value_at(const values *v, size_t j)
 /* s_r[i] += p_r[j] v_j[i] for the keys begin..end-1, which all rows see. */
 VLM_INLINE void add_values(const vlm_dtype dtype, const size_t n_rows, const size_t n_vecs,
                            __m512 *s, const score_row *p, const values *v, size_t at, size_t n_last,
-                           size_t begin, size_t end)
+                           size_t begin, size_t end, asker *ask)
 {
     for (size_t j = begin; j < end;) {
         const unsigned char *from = value_at(v, j) + at * size_of(dtype);
         const size_t page_end = size_min(end, j / VLM_ATTN_PAGE * VLM_ATTN_PAGE + VLM_ATTN_PAGE);
         for (; j < page_end; j++, from += v->row_bytes) {
+            ask_lines(ask, n_vecs * size_of(dtype) / 8);
             __m512 value[ROW_VECS];
             for (size_t i = 0; i < n_vecs; i++)
                 value[i] = load_cols(dtype, from + i * LANES * size_of(dtype),
@@ -259,9 +304,8 @@ VLM_INLINE void add_some_values(const vlm_dtype dtype, const size_t n_rows, cons
 /* acc_r[i] = acc_r[i] * keep_r + sum over j of p_r[j] v_j[i] for n_rows rows and n_vecs vectors of
  * columns (constants) from column col on, which is column `at` of v.  The last vector holds n_last
  * columns. */
-VLM_INLINE void value_tile(const vlm_dtype dtype, const size_t n_rows, const size_t n_vecs,
-                           const call *c, const group *g, const values *v, size_t col, size_t at,
-                           size_t n_last)
+VLM_INLINE void value_tile(const vlm_dtype dtype, const size_t n_rows, const size_t n_vecs, call *c,
+                           const group *g, const values *v, size_t col, size_t at, size_t n_last)
 {
     const size_t stride = c->rows->acc_stride;
     float *acc = c->rows->acc + g->row * stride + col;
@@ -279,7 +323,7 @@ VLM_INLINE void value_tile(const vlm_dtype dtype, const size_t n_rows, const siz
     if (n_rows > 1)
         add_some_values(dtype, n_rows, n_vecs, s, p, v, at, n_last, g->first, g->all_first, first,
                         end);
-    add_values(dtype, n_rows, n_vecs, s, p, v, at, n_last, g->all_first, g->all_end);
+    add_values(dtype, n_rows, n_vecs, s, p, v, at, n_last, g->all_first, g->all_end, &c->ask);
     if (n_rows > 1)
         add_some_values(dtype, n_rows, n_vecs, s, p, v, at, n_last, g->all_end, g->end, first, end);
     for (size_t r = 0; r < n_rows; r++)
@@ -288,8 +332,8 @@ VLM_INLINE void value_tile(const vlm_dtype dtype, const size_t n_rows, const siz
                                i + 1 == n_vecs ? n_last : LANES);
 }
 
-VLM_INLINE void value_rows(const vlm_dtype dtype, const size_t n_rows, const call *c,
-                           const group *g, const values *v, size_t col, size_t n_cols)
+VLM_INLINE void value_rows(const vlm_dtype dtype, const size_t n_rows, call *c, const group *g,
+                           const values *v, size_t col, size_t n_cols)
 {
     const size_t n_vecs = n_rows == 1 ? ROW_VECS : TILE_VECS;
     size_t i = 0;
@@ -301,7 +345,7 @@ VLM_INLINE void value_rows(const vlm_dtype dtype, const size_t n_rows, const cal
         value_tile(dtype, n_rows, 1, c, g, v, col + i, i, size_min(n_cols - i, LANES));
 }
 
-VLM_INLINE void value_groups(const vlm_dtype dtype, const call *c, const values *v, size_t col,
+VLM_INLINE void value_groups(const vlm_dtype dtype, call *c, const values *v, size_t col,
                              size_t n_cols)
 {
     for (size_t i = 0; i < c->n_groups; i++) {
@@ -332,7 +376,7 @@ VLM_INLINE values pack_values(const vlm_dtype dtype, const call *c, const values
     return packed;
 }
 
-VLM_INLINE void add_all_values(const vlm_dtype dtype, const call *c)
+VLM_INLINE void add_all_values(const vlm_dtype dtype, call *c)
 {
     const vlm_attn_keys *keys = c->keys;
     values v = {.row_bytes = keys->stride * size_of(dtype)};
@@ -373,6 +417,24 @@ static void find_groups(call *c)
     }
 }
 
+/* Few rows use up a page while another comes from memory: they ask for it one or two pages ahead.
+ * Many take long over a block, and ask for its values and the next keys while they do. */
+VLM_INLINE void start_asking(const vlm_dtype dtype, call *c)
+{
+    const vlm_attn_keys *keys = c->keys;
+    const size_t page_bytes = VLM_ATTN_PAGE * keys->stride * size_of(dtype);
+    c->ask = (asker){0};
+    if (!keys->pages_are_whole) return;
+    c->ask.page = c->rows->n > FEW_ROWS_MAX ? KEY_VECS : page_bytes > AHEAD_BYTES / 2 ? 1 : 2;
+    c->ask.page_bytes = page_bytes;
+    for (size_t i = 0; i < KEY_VECS; i++) {
+        c->ask.pages[i] = keys->k[i];
+        c->ask.pages[KEY_VECS + i] = keys->v[i];
+        c->ask.pages[2 * KEY_VECS + i] = keys->next_k[i];
+    }
+    ask_page(&c->ask);
+}
+
 VLM_INLINE void attn_block(const vlm_dtype dtype, const vlm_attn_rows *rows,
                            const vlm_attn_keys *keys, size_t head_dim, float scale, float *scratch)
 {
@@ -386,11 +448,11 @@ VLM_INLINE void attn_block(const vlm_dtype dtype, const vlm_attn_rows *rows,
     c.p = (score_row *)(scratch + PART * VLM_ATTN_KEYS_MAX);
     find_groups(&c);
     if (c.n_groups == 0) return;
-    for (size_t at = 0; at < head_dim; at += PART) {
-        const size_t n_cols = size_min(head_dim - at, PART);
-        transpose_keys(dtype, &c, at, n_cols);
-        for (size_t i = 0; i < c.n_groups; i++) score_group(&c, &c.groups[i], at, n_cols);
-    }
+    start_asking(dtype, &c);
+    const size_t step = rows->n <= FEW_ROWS_MAX ? FEW_PAGES : KEY_VECS;
+    const size_t end = (c.end + LANES - 1) / LANES;
+    for (size_t page = c.first / LANES; page < end; page += step)
+        score_pages(dtype, &c, page, size_min(page + step, end));
     for (size_t row = 0; row < rows->n; row += LANES)
         softmax_rows(&c, row, size_min(rows->n - row, LANES));
     add_all_values(dtype, &c);

@@ -62,8 +62,11 @@ typedef void vlm_narrow_kernel(void *dst, const float *src, size_t n);
  * read, nor is a page of such. */
 typedef struct vlm_attn_keys {
     const void *k[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE], *v[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE];
-    const void *next_k; /* where the next block begins, to be asked for early; NULL: unknown */
     size_t stride;
+    /* Nothing else lies between the rows of a page, and the next block's keys are these; it may
+     * help to ask for either early.  false and NULL: not known. */
+    bool pages_are_whole;
+    const void *next_k[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE];
 } vlm_attn_keys;
 
 /* Query rows: row r sees the keys first[r]..end[r]-1 of the block, none when first[r] >= end[r].
