@@ -120,8 +120,14 @@ static void bench_attn(const bench *b)
                      0.5 * decode);
     bench_attn_paged(b, "attn_paged 1 at 4095, 32 x 128, f16", VLM_DTYPE_F16, 32, 1, 4095, decode,
                      decode);
+    bench_attn_paged(b, "attn_paged 1 at 4095, 32/8 x 128, f16", VLM_DTYPE_F16, 8, 1, 4095, decode,
+                     0.25 * decode);
     bench_attn_paged(b, "attn_paged 1024 at 0, 32 x 128", VLM_DTYPE_F32, 32, 1024, 0,
                      2.0 * 1024 * 1024 * 4096, 0);
+    bench_attn_paged(b, "attn_paged 96 at 2000, 32 x 128", VLM_DTYPE_F32, 32, 96, 2000,
+                     4.0 * 96 * 2048.5 * 4096, 0);
+    bench_attn_paged(b, "attn_paged 96 at 2000, 32 x 128, f16", VLM_DTYPE_F16, 32, 96, 2000,
+                     4.0 * 96 * 2048.5 * 4096, 0);
 }
 
 enum { N_ELEMS = 1 << 22, ROW_LEN = 4096 };

@@ -87,6 +87,7 @@ static const attn_shape attn_shapes[] = {
     {200, 2, 2, 64, 64, VLM_DTYPE_F32}, {130, 3, 3, 10, 129, VLM_DTYPE_F32},
     {70, 80, 2, 8, 0, VLM_DTYPE_F32},   {150, 4, 2, 24, 0, VLM_DTYPE_F16},
     {200, 4, 2, 16, 50, VLM_DTYPE_F16}, {90, 6, 1, 7, 0, VLM_DTYPE_F16},
+    {170, 8, 2, 64, 0, VLM_DTYPE_F16},  {140, 2, 1, 136, 70, VLM_DTYPE_F16},
 };
 enum { N_ATTN_SHAPES = sizeof attn_shapes / sizeof attn_shapes[0] };
 

@@ -22,7 +22,8 @@ typedef struct attn_tile {
     float scale;
 } attn_tile;
 
-/* Point keys at those of one block of VLM_ATTN_KEYS_MAX, for one kv head. */
+/* Point keys at those of one block of VLM_ATTN_KEYS_MAX, for one kv head, of which first is the
+ * first and end - 1 the last that is seen, be it in a later block. */
 typedef void find_keys_fn(const void *ctx, size_t block, size_t first, size_t end,
                           vlm_attn_keys *keys);
 
@@ -41,36 +42,38 @@ static void seen_keys(const attn_tile *tile, size_t r, size_t *first, size_t *en
     if (tile->window != 0 && *end > tile->window) *first = *end - tile->window;
 }
 
-/* All rows over one block of keys: those that see the same ones go together. */
-static void attn_tile_block(const vlm_cpu_kernels *kernels, const attn_tile *tile, size_t block,
-                            vlm_attn_keys *keys, float *row_max, float *row_sum)
+/* Which keys of a block the rows see; false: none of them any. */
+static bool seen_of_block(const attn_tile *tile, size_t block, uint8_t *first, uint8_t *end)
 {
-    size_t n_same;
-    for (size_t r = 0; r < tile->n_rows; r += n_same) {
-        size_t key = 0, key_end = 0;
-        for (n_same = 0; r + n_same < tile->n_rows; n_same++) {
-            size_t from, to;
-            seen_keys(tile, r + n_same, &from, &to);
-            if (from < block) from = block;
-            to = size_min(to, block + VLM_ATTN_KEYS_MAX);
-            if (n_same > 0 && (from != key || to != key_end)) break;
-            key = from;
-            key_end = to;
-        }
-        if (key >= key_end) continue;
-        const size_t at = r * tile->row_stride;
-        keys->first = key - block;
-        keys->n = key_end - key;
-        kernels->attn_block(tile->out + at, tile->row_stride, row_max + r, row_sum + r,
-                            tile->q + at, tile->row_stride, n_same, keys, tile->head_dim,
-                            tile->scale);
+    bool any = false;
+    for (size_t r = 0; r < tile->n_rows; r++) {
+        size_t from, to;
+        seen_keys(tile, r, &from, &to);
+        if (from < block) from = block;
+        to = size_min(to, block + VLM_ATTN_KEYS_MAX);
+        first[r] = end[r] = 0;
+        if (from >= to) continue;
+        first[r] = (uint8_t)(from - block);
+        end[r] = (uint8_t)(to - block);
+        any = true;
     }
+    return any;
 }
 
-static void attn_tile_run(const vlm_cpu_kernels *kernels, const attn_tile *tile,
-                          find_keys_fn *find_keys, const void *ctx)
+static void attn_tile_run(vlm_attn_block_kernel *attn_block, const attn_tile *tile,
+                          find_keys_fn *find_keys, const void *ctx, float *scratch)
 {
     float row_max[VLM_ATTN_ROWS_MAX], row_sum[VLM_ATTN_ROWS_MAX];
+    uint8_t key_first[VLM_ATTN_ROWS_MAX], key_end[VLM_ATTN_ROWS_MAX];
+    const vlm_attn_rows rows = {.acc = tile->out,
+                                .max = row_max,
+                                .sum = row_sum,
+                                .q = tile->q,
+                                .first = key_first,
+                                .end = key_end,
+                                .n = tile->n_rows,
+                                .acc_stride = tile->row_stride,
+                                .q_stride = tile->row_stride};
     for (size_t r = 0; r < tile->n_rows; r++) {
         row_max[r] = -INFINITY;
         row_sum[r] = 0.0f;
@@ -82,9 +85,9 @@ static void attn_tile_run(const vlm_cpu_kernels *kernels, const attn_tile *tile,
     for (size_t block = first / VLM_ATTN_KEYS_MAX * VLM_ATTN_KEYS_MAX; block < end;
          block += VLM_ATTN_KEYS_MAX) {
         vlm_attn_keys keys = {0};
-        find_keys(ctx, block, first > block ? first : block,
-                  size_min(end, block + VLM_ATTN_KEYS_MAX), &keys);
-        attn_tile_block(kernels, tile, block, &keys, row_max, row_sum);
+        if (!seen_of_block(tile, block, key_first, key_end)) continue;
+        find_keys(ctx, block, first > block ? first : block, end, &keys);
+        attn_block(&rows, &keys, tile->head_dim, tile->scale, scratch);
     }
     for (size_t r = 0; r < tile->n_rows; r++) {
         float *out = tile->out + r * tile->row_stride;
@@ -95,11 +98,11 @@ static void attn_tile_run(const vlm_cpu_kernels *kernels, const attn_tile *tile,
 
 /* Where the keys and values of one head of one sequence are. */
 typedef struct paged_keys {
-    const vlm_cpu_kernels *kernels;
     const vlm_kv_layer *kv;
     const uint32_t *blocks;
     size_t kv_head;
-    float *scratch;
+    vlm_widen_kernel *widen; /* NULL: the kernel reads the cache's dtype */
+    float *scratch;          /* for widened keys and values */
 } paged_keys;
 
 static void find_paged(const void *ctx, size_t block, size_t first, size_t end, vlm_attn_keys *keys)
@@ -107,23 +110,29 @@ static void find_paged(const void *ctx, size_t block, size_t first, size_t end, 
     const paged_keys *from = ctx;
     const vlm_kv_layer *kv = from->kv;
     const size_t page_len = (size_t)VLM_KV_BLOCK_TOKENS * kv->head_dim;
+    const size_t size = vlm_dtype_size(kv->dtype);
     keys->stride = kv->head_dim;
+    keys->pages_are_whole = true;
     for (size_t page = (first - block) / VLM_ATTN_PAGE;
-         page < PAGES && block + page * VLM_ATTN_PAGE < end; page++) {
+         page < 2 * PAGES && block + page * VLM_ATTN_PAGE < end; page++) {
         const size_t id = from->blocks[block / VLM_ATTN_PAGE + page];
-        const size_t at = (id * kv->n_kv_heads + from->kv_head) * page_len;
-        if (kv->dtype == VLM_DTYPE_F32) {
-            keys->k[page] = (const float *)kv->k + at;
-            keys->v[page] = (const float *)kv->v + at;
+        const size_t at = (id * kv->n_kv_heads + from->kv_head) * page_len * size;
+        const unsigned char *k = (const unsigned char *)kv->k + at;
+        const unsigned char *v = (const unsigned char *)kv->v + at;
+        if (page >= PAGES) {
+            keys->next_k[page - PAGES] = k;
             continue;
         }
-        /* Rows of the last page that hold no token yet are not made float: they may be anything. */
-        const size_t n = size_min(VLM_ATTN_PAGE, end - block - page * VLM_ATTN_PAGE);
-        float *k = from->scratch + page * page_len, *v = k + PAGES * page_len;
-        from->kernels->widen[kv->dtype](k, (const uint16_t *)kv->k + at, n * kv->head_dim);
-        from->kernels->widen[kv->dtype](v, (const uint16_t *)kv->v + at, n * kv->head_dim);
         keys->k[page] = k;
         keys->v[page] = v;
+        if (from->widen == NULL) continue;
+        /* Rows of the last page that hold no token yet are not made float: they may be anything. */
+        const size_t n = size_min(VLM_ATTN_PAGE, end - block - page * VLM_ATTN_PAGE);
+        float *wide_k = from->scratch + page * page_len, *wide_v = wide_k + PAGES * page_len;
+        from->widen(wide_k, k, n * kv->head_dim);
+        from->widen(wide_v, v, n * kv->head_dim);
+        keys->k[page] = wide_k;
+        keys->v[page] = wide_v;
     }
 }
 
@@ -176,12 +185,16 @@ static void run_paged_tile(const paged_job *job, const vlm_seq_rows *seq, size_t
     }
     tile.out = args->out + at + head * dim;
     tile.q = args->q + at + head * dim;
-    const paged_keys keys = {.kernels = cpu->kernels,
-                             .kv = args->kv,
+    float *scratch = cpu->scratch + thread_idx * cpu->scratch_len;
+    const vlm_dtype dtype = args->kv->dtype;
+    const bool widens = cpu->kernels->attn_block[dtype] == NULL;
+    const paged_keys keys = {.kv = args->kv,
                              .blocks = seq->blocks,
                              .kv_head = head / job->group,
-                             .scratch = cpu->scratch + thread_idx * cpu->scratch_len};
-    attn_tile_run(cpu->kernels, &tile, find_paged, &keys);
+                             .widen = widens ? cpu->kernels->widen[dtype] : NULL,
+                             .scratch = scratch + VLM_ATTN_SCRATCH_LEN};
+    attn_tile_run(cpu->kernels->attn_block[widens ? VLM_DTYPE_F32 : dtype], &tile, find_paged,
+                  &keys, scratch);
 }
 
 static void paged_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
@@ -203,7 +216,8 @@ void vlm_cpu_attn_paged(const vlm_cpu_attn *cpu, const vlm_attn_args *args)
     const vlm_kv_layer *kv = args->kv;
     assert(kv->n_kv_heads > 0 && args->n_heads % kv->n_kv_heads == 0);
     assert(kv->dtype == VLM_DTYPE_F32 || kv->dtype == VLM_DTYPE_F16);
-    assert(2 * VLM_ATTN_KEYS_MAX * (size_t)kv->head_dim <= cpu->scratch_len);
+    assert(kv->dtype == VLM_DTYPE_F32 || kv->head_dim <= VLM_ATTN_WIDEN_HEAD_MAX);
+    assert(cpu->scratch_len >= VLM_CPU_ATTN_SCRATCH_LEN);
     paged_job job = {.cpu = cpu, .args = args, .group = args->n_heads / kv->n_kv_heads};
     size_t n_items = 0, n_products = 0;
     for (uint32_t s = 0; s < args->n_seqs; s++) {
@@ -295,8 +309,8 @@ static void find_dense(const void *ctx, size_t block, size_t first, size_t end, 
 
 static void full_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
 {
-    (void)thread_idx;
     const full_job *job = ctx;
+    float *scratch = job->cpu->scratch + thread_idx * job->cpu->scratch_len;
     const size_t stride = job->n_heads * job->head_dim;
     for (size_t item = begin; item < end; item++) {
         const size_t first = item % job->per_head * VLM_ATTN_ROWS_MAX;
@@ -312,7 +326,8 @@ static void full_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
                                 .scale = job->scale};
         const size_t kv_at = batch + head * job->head_dim;
         const dense_keys keys = {.k = job->k + kv_at, .v = job->v + kv_at, .stride = stride};
-        attn_tile_run(job->cpu->kernels, &tile, find_dense, &keys);
+        attn_tile_run(job->cpu->kernels->attn_block[VLM_DTYPE_F32], &tile, find_dense, &keys,
+                      scratch);
     }
 }
 
@@ -321,6 +336,7 @@ void vlm_cpu_attn_full(const vlm_cpu_attn *cpu, float *out, const float *q, cons
                        uint32_t head_dim, float scale)
 {
     if (n_tokens == 0) return;
+    assert(cpu->scratch_len >= VLM_CPU_ATTN_SCRATCH_LEN);
     full_job job = {.cpu = cpu,
                     .out = out,
                     .q = q,

@@ -10,12 +10,17 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/kernels.h"
 
-enum { VLM_ATTN_SCRATCH_LEN = 2 * VLM_ATTN_KEYS_MAX * 512 }; /* floats: a head is at most 512 */
+enum {
+    VLM_ATTN_WIDEN_HEAD_MAX = 512, /* where the level has no kernel for F16 */
+    /* Floats of a thread's scratch: the kernel's, then a block of keys and values made float. */
+    VLM_CPU_ATTN_SCRATCH_LEN =
+        VLM_ATTN_SCRATCH_LEN + 2 * VLM_ATTN_KEYS_MAX * VLM_ATTN_WIDEN_HEAD_MAX,
+};
 
 typedef struct vlm_cpu_attn {
     const vlm_cpu_kernels *kernels;
     vlm_pool *pool;
-    float *scratch; /* scratch_len floats for each thread, at least VLM_ATTN_SCRATCH_LEN */
+    float *scratch; /* scratch_len floats for each thread, at least VLM_CPU_ATTN_SCRATCH_LEN */
     size_t scratch_len;
 } vlm_cpu_attn;
 

@@ -10,42 +10,43 @@ static float dot(const float *a, const float *b, size_t n)
     return vlm_sum_lanes(s);
 }
 
-static const float *row_of(const float *const *pages, const vlm_attn_keys *keys, size_t j)
+static const float *row_of(const void *const *pages, size_t stride, size_t j)
 {
-    const size_t i = keys->first + j;
-    return pages[i / VLM_ATTN_PAGE] + i % VLM_ATTN_PAGE * keys->stride;
+    return (const float *)pages[j / VLM_ATTN_PAGE] + j % VLM_ATTN_PAGE * stride;
 }
 
-static void attn_row(float *acc, float *row_max, float *row_sum, const float *q,
-                     const vlm_attn_keys *keys, size_t head_dim, float scale)
+static void attn_row(const vlm_attn_rows *rows, size_t r, const vlm_attn_keys *keys,
+                     size_t head_dim, float scale)
 {
-    const size_t n_keys = keys->n;
+    const size_t first = rows->first[r], end = rows->end[r];
+    const float *q = rows->q + r * rows->q_stride;
+    float *acc = rows->acc + r * rows->acc_stride;
     float p[VLM_ATTN_KEYS_MAX];
-    float max = *row_max;
-    for (size_t j = 0; j < n_keys; j++) {
-        p[j] = dot(q, row_of(keys->k, keys, j), head_dim) * scale;
+    float max = rows->max[r];
+    for (size_t j = first; j < end; j++) {
+        p[j] = dot(q, row_of(keys->k, keys->stride, j), head_dim) * scale;
         if (p[j] > max) max = p[j];
     }
     float sums[VLM_LANES] = {0};
-    for (size_t j = 0; j < n_keys; j++) {
+    for (size_t j = first; j < end; j++) {
         p[j] = expf(p[j] - max);
-        sums[j % VLM_LANES] += p[j];
+        sums[(j - first) % VLM_LANES] += p[j];
     }
-    const float keep = expf(*row_max - max);
-    *row_max = max;
-    *row_sum = *row_sum * keep + vlm_sum_lanes(sums);
+    const float keep = expf(rows->max[r] - max);
+    rows->max[r] = max;
+    rows->sum[r] = rows->sum[r] * keep + vlm_sum_lanes(sums);
     for (size_t i = 0; i < head_dim; i++) acc[i] *= keep;
-    for (size_t j = 0; j < n_keys; j++) {
-        const float *v_row = row_of(keys->v, keys, j);
+    for (size_t j = first; j < end; j++) {
+        const float *v_row = row_of(keys->v, keys->stride, j);
         for (size_t i = 0; i < head_dim; i++) acc[i] += p[j] * v_row[i];
     }
 }
 
-void vlm_cpu_attn_block_reference(float *acc, size_t acc_stride, float *row_max, float *row_sum,
-                                  const float *q, size_t q_stride, size_t n_rows,
-                                  const vlm_attn_keys *keys, size_t head_dim, float scale)
+void vlm_cpu_attn_block_reference(const vlm_attn_rows *rows, const vlm_attn_keys *keys,
+                                  size_t head_dim, float scale, float *scratch)
 {
-    for (size_t r = 0; r < n_rows; r++)
-        attn_row(acc + r * acc_stride, &row_max[r], &row_sum[r], q + r * q_stride, keys, head_dim,
-                 scale);
+    (void)scratch;
+    for (size_t r = 0; r < rows->n; r++) {
+        if (rows->first[r] < rows->end[r]) attn_row(rows, r, keys, head_dim, scale);
+    }
 }

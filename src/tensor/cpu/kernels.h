@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/cpu.h"
 #include "tensor/backend.h"
@@ -33,9 +34,11 @@ enum {
     VLM_LINEAR_K_BLOCK = 1024,
     VLM_LINEAR_SCRATCH_LEN =
         VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK + VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * 16,
-    /* Most query rows and keys of one call of attn_block. */
-    VLM_ATTN_ROWS_MAX = 36,
+    /* Most query rows and keys of one call of attn_block, and the floats of its scratch: a level
+     * may keep there the scores and 128 columns of keys or values. */
+    VLM_ATTN_ROWS_MAX = 72,
     VLM_ATTN_KEYS_MAX = 64,
+    VLM_ATTN_SCRATCH_LEN = VLM_ATTN_KEYS_MAX * (VLM_ATTN_ROWS_MAX + 128),
     VLM_ATTN_PAGE = 16, /* keys that follow each other in memory */
 };
 
@@ -54,24 +57,37 @@ typedef void vlm_linear_kernel(float *y, size_t y_stride, const float *x, size_t
 /* dst[i] = src[i] rounded to nearest even.  dst aligned to its element. */
 typedef void vlm_narrow_kernel(void *dst, const float *src, size_t n);
 
-/* The keys or values key_first..key_first+n_keys-1 of a block of VLM_ATTN_KEYS_MAX: number i is at
- * pages[i / VLM_ATTN_PAGE] + i % VLM_ATTN_PAGE * stride.  Pages that hold none are not read. */
+/* A block of VLM_ATTN_KEYS_MAX keys and values of the kernel's dtype: number i is at
+ * pages[i / VLM_ATTN_PAGE], i % VLM_ATTN_PAGE * stride elements on.  Those that no row sees are not
+ * read, nor is a page of such. */
 typedef struct vlm_attn_keys {
-    const float *k[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE], *v[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE];
-    size_t stride, first, n;
+    const void *k[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE], *v[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE];
+    size_t stride;
+    /* Nothing else lies between the rows of a page, and the next block's keys are these; it may
+     * help to ask for either early.  false and NULL: not known. */
+    bool pages_are_whole;
+    const void *next_k[VLM_ATTN_KEYS_MAX / VLM_ATTN_PAGE];
 } vlm_attn_keys;
 
-/* Softmax attention of n_rows query rows over the next keys->n keys, all of which every row sees.
- * row_max, row_sum [n_rows] and acc [n_rows, head_dim] are carried from block to block; they start
- * at -infinity, 0 and 0, and acc / row_sum is the result after the last block.
+/* Query rows: row r sees the keys first[r]..end[r]-1 of the block, none when first[r] >= end[r].
+ * max, sum [n] and acc [n, head_dim] are carried from block to block; they start at -infinity, 0
+ * and 0, and acc / sum is the result after the last block.  q rows are q_stride floats apart, acc's
+ * acc_stride. */
+typedef struct vlm_attn_rows {
+    float *acc, *max, *sum;
+    const float *q;
+    const uint8_t *first, *end;
+    size_t n, acc_stride, q_stride;
+} vlm_attn_rows;
+
+/* Softmax attention of rows->n <= VLM_ATTN_ROWS_MAX rows over a block of keys.
  *   s = scale * q k^T;  m' = max(m, s);  c = exp(m - m');  p = exp(s - m')
- *   row_sum = row_sum * c + sum p;  acc = acc * c + p v
- * q rows are q_stride floats apart, acc's acc_stride.  n_rows <= VLM_ATTN_ROWS_MAX,
- * 1 <= keys->n, keys->first + keys->n <= VLM_ATTN_KEYS_MAX.
- * Order: q k and sum p by lanes (from keys->first); p v in a row. */
-typedef void vlm_attn_block_kernel(float *acc, size_t acc_stride, float *row_max, float *row_sum,
-                                   const float *q, size_t q_stride, size_t n_rows,
-                                   const vlm_attn_keys *keys, size_t head_dim, float scale);
+ *   sum = sum * c + sum of p;  acc = acc * c + p v
+ * scratch aligned to 64 bytes, VLM_ATTN_SCRATCH_LEN floats.
+ * Order: q k and sum of p by lanes (from the row's first key), or q k in a row and sum of p by 16
+ * lanes (from the block's first key; a key that is not seen counts 0); p v in a row. */
+typedef void vlm_attn_block_kernel(const vlm_attn_rows *rows, const vlm_attn_keys *keys,
+                                   size_t head_dim, float scale, float *scratch);
 
 typedef struct vlm_cpu_kernels {
     vlm_widen_kernel *widen[VLM_N_DTYPES];
@@ -80,7 +96,8 @@ typedef struct vlm_cpu_kernels {
     vlm_packed_kernel *packed[VLM_N_WEIGHT_DTYPES];
     vlm_pack_kernel *pack[VLM_N_WEIGHT_DTYPES];
     vlm_narrow_kernel *narrow_f16;
-    vlm_attn_block_kernel *attn_block;
+    /* Of F32 and F16 keys; F16 NULL: the caller makes them float. */
+    vlm_attn_block_kernel *attn_block[VLM_N_DTYPES];
 
     /* Sum of x[i]^2 by lanes. */
     float (*sum_squares)(const float *x, size_t n);
@@ -126,5 +143,7 @@ void vlm_cpu_fill_pack_avx2(vlm_cpu_kernels *kernels);
 /* Parts of the AVX-512 level, for its fill function. */
 void vlm_cpu_fill_packed_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_pack_avx512(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_attn_avx512(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_rows_avx512(vlm_cpu_kernels *kernels);
 
 #endif

@@ -89,7 +89,7 @@ void vlm_cpu_kernels_fill_reference(vlm_cpu_kernels *kernels)
                   [VLM_DTYPE_F16] = vlm_cpu_widen_f16,
                   [VLM_DTYPE_BF16] = vlm_cpu_widen_bf16},
         .narrow_f16 = vlm_cpu_narrow_f16,
-        .attn_block = vlm_cpu_attn_block_reference,
+        .attn_block = {[VLM_DTYPE_F32] = vlm_cpu_attn_block_reference},
         .sum_squares = sum_squares,
         .mean_var = mean_var,
         .norm_apply = norm_apply,
