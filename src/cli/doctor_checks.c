@@ -1,28 +1,39 @@
 #include "cli/doctor_checks.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
-#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/file.h"
-#include "base/mem.h"
-#include "base/pool.h"
 #include "base/sysmem.h"
+#include "cli/doctor_speed.h"
+#include "cli/doctor_system.h"
 #include "hub/cache.h"
+#include "model/pack_cache.h"
 
-static void set(vlm_finding *f, const char *name, vlm_finding_level level, const char *remedy,
-                const char *format, ...)
+static vlm_finding *next_of(vlm_findings *list, const char *name, const char *remedy)
+{
+    vlm_finding *f = &list->items[list->n < VLM_FINDINGS_MAX ? list->n++ : VLM_FINDINGS_MAX - 1];
+    *f = (vlm_finding){.name = name,
+                       .level = remedy[0] != '\0' ? VLM_FINDING_WARNING : VLM_FINDING_OK};
+    (void)snprintf(f->remedy, sizeof f->remedy, "%s", remedy);
+    return f;
+}
+
+void vlm_findings_add(vlm_findings *list, const char *name, const char *remedy, const char *format,
+                      ...)
 {
     va_list args;
-    *f = (vlm_finding){.name = name, .level = level};
-    (void)snprintf(f->remedy, sizeof f->remedy, "%s", remedy);
+    vlm_finding *f = next_of(list, name, remedy);
     va_start(args, format);
     (void)vsnprintf(f->text, sizeof f->text, format, args);
     va_end(args);
@@ -33,181 +44,263 @@ static double gigabytes(double n_bytes)
     return n_bytes * 1e-9;
 }
 
-static void check_cpu(vlm_finding *f)
+/* What the next level would bring, as vlm_speed_measure finds it on one machine at all its levels:
+ * f16 37, 195, 305, 305 and q8 5, 320, 555, 1250 billion operations a second. */
+static const char *missing_from(vlm_cpu_level level)
 {
-    const vlm_cpu_level best = vlm_cpu_level_best();
-    const bool slow = best == VLM_CPU_REFERENCE;
-    set(f, "cpu", slow ? VLM_FINDING_WARNING : VLM_FINDING_OK,
-        slow ? "use a CPU with AVX2, FMA and F16C: kernels in plain C are many times slower" : "",
-        "%u CPUs, kernels of level %s", vlm_cpu_count(), vlm_cpu_level_name(best));
+    switch (level) {
+    case VLM_CPU_REFERENCE:
+        return "a CPU with AVX2, FMA and F16C is 5 times as fast with f16, 30 times and more with "
+               "q8 and q4; on this one stay with --dtype f16";
+    case VLM_CPU_AVX2:
+        return "a CPU with AVX-512 reads prompts 1.6 times as fast with f16, one with VNNI 4 times "
+               "as fast with q8 and q4";
+    case VLM_CPU_AVX512:
+        return "a CPU with AVX-512 VNNI reads prompts about twice as fast with q8 and q4";
+    default: return "";
+    }
 }
 
-static size_t check_memory(vlm_finding *f)
+static void check_cpu(vlm_findings *out)
+{
+    static const char *const needs[] = {
+#define LEVEL_NEEDS(name, text, needs) needs,
+        VLM_CPU_LEVEL_LIST(LEVEL_NEEDS)
+#undef LEVEL_NEEDS
+    };
+    const vlm_cpu_level best = vlm_cpu_level_best();
+    vlm_cpu_level next = (vlm_cpu_level)(best + 1);
+#if defined(__aarch64__)
+    if (best == VLM_CPU_REFERENCE) next = VLM_CPU_NEON;
+#endif
+    /* The last of a family lacks nothing that kernels use. */
+    const bool is_last = next == VLM_CPU_NEON || next >= VLM_CPU_N_LEVELS;
+    vlm_findings_add(out, "cpu", missing_from(best), "%u CPUs, kernels of level %s%s%s",
+                     vlm_cpu_count(), vlm_cpu_level_name(best), is_last ? "" : "; lacks ",
+                     is_last ? "" : needs[next]);
+}
+
+static size_t check_memory(vlm_findings *out)
 {
     enum { LEAST = 256 << 20, MODEST = 1 << 30 };
     struct sysinfo info;
     const size_t available = vlm_memory_available();
     const double total =
         sysinfo(&info) == 0 ? (double)info.totalram * (double)info.mem_unit : (double)available;
-    const vlm_finding_level found = available < LEAST    ? VLM_FINDING_FAILURE
-                                    : available < MODEST ? VLM_FINDING_WARNING
-                                                         : VLM_FINDING_OK;
-    set(f, "memory", found,
-        found != VLM_FINDING_OK
+    vlm_findings_add(
+        out, "memory",
+        available < MODEST
             ? "end other programs, or raise the limit of the control group or ulimit -v"
             : "",
         "%.1f GB, %.1f GB free for this process; a server takes half of what weights leave",
         gigabytes(total), gigabytes((double)available));
+    if (available < LEAST) out->items[out->n - 1].level = VLM_FINDING_FAILURE;
     return available;
 }
 
-typedef struct reading {
-    const uint64_t *data;
-    uint64_t sums[VLM_POOL_THREADS_MAX];
-} reading;
-
-enum { READ_GRAIN = 1 << 17 };
-
-static void read_range(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
+static void check_speed(const vlm_speed *speed, vlm_findings *out)
 {
-    reading *r = ctx;
-    uint64_t sum = 0;
-    for (size_t i = begin; i < end; i++) sum += r->data[i];
-    r->sums[thread_idx] += sum;
-}
-
-/* Bytes a second that all CPUs read from memory together; 0 when it cannot be measured. */
-static double measure_bandwidth(size_t available)
-{
-    enum { BYTES_MAX = 256 << 20, ROUNDS = 5 };
-    const size_t n_bytes = available / 8 < BYTES_MAX ? available / 8 : BYTES_MAX;
-    const size_t n = n_bytes / sizeof(uint64_t);
-    uint64_t *data = n == 0 ? NULL : vlm_alloc_aligned(n * sizeof *data);
-    vlm_pool *pool = NULL;
-    vlm_error error;
-    double best = 0.0;
-    reading *r = calloc(1, sizeof *r);
-    if (data != NULL && r != NULL && vlm_pool_new(vlm_cpu_count(), &pool, &error) == VLM_OK) {
-        memset(data, 1, n * sizeof *data);
-        r->data = data;
-        for (int i = 0; i < ROUNDS; i++) {
-            const uint64_t start = vlm_clock_ns();
-            vlm_pool_run(pool, n, READ_GRAIN, read_range, r);
-            const double rate =
-                (double)(n * sizeof *data) / vlm_clock_seconds(start, vlm_clock_ns());
-            if (rate > best) best = rate;
-        }
+    const char *beside = speed->is_disturbed ? ", beside others: too low" : "";
+    char text[160];
+    int len = 0;
+    if (speed->read_bytes_s > 0.0)
+        vlm_findings_add(
+            out, "bandwidth",
+            speed->read_bytes_s < 8e9
+                ? "each token reads all weights: use more memory channels, or a smaller model"
+                : "",
+            "%.1f GB/s read from memory by %u threads%s", gigabytes(speed->read_bytes_s),
+            speed->n_threads, beside);
+    for (int i = 0; i < VLM_N_SPEED_DTYPES && len < (int)sizeof text; i++) {
+        if (speed->prompt_flop_s[i] <= 0.0) continue;
+        len += snprintf(text + len, sizeof text - (size_t)len, "%s%s %.0f", len == 0 ? "" : ", ",
+                        vlm_speed_dtype_name((vlm_speed_dtype)i), speed->prompt_flop_s[i] * 1e-9);
     }
-    vlm_pool_free(pool);
-    free(r);
-    free(data);
-    return best;
+    if (len > 0)
+        vlm_findings_add(out, "products", "",
+                         "%s billion operations a second with many rows, by %u threads", text,
+                         speed->n_threads);
 }
 
-static double check_bandwidth(vlm_finding *f, size_t available)
-{
-    const double rate = measure_bandwidth(available);
-    const bool slow = rate < 8e9;
-    set(f, "bandwidth", slow ? VLM_FINDING_WARNING : VLM_FINDING_OK,
-        slow ? "each token reads all weights: use more memory channels, or a smaller model" : "",
-        "%.1f GB/s read from memory by %u threads", gigabytes(rate), vlm_cpu_count());
-    return rate;
-}
-
-static void check_huge_pages(vlm_finding *f)
-{
-    static const char path[] = "/sys/kernel/mm/transparent_hugepage/enabled";
-    char text[128] = "";
-    FILE *file = fopen(path, "re");
-    if (file != NULL) {
-        if (fgets(text, sizeof text, file) == NULL) text[0] = '\0';
-        (void)fclose(file);
-    }
-    text[strcspn(text, "\n")] = '\0';
-    const bool never = strstr(text, "[never]") != NULL;
-    set(f, "huge pages", never ? VLM_FINDING_WARNING : VLM_FINDING_OK,
-        never ? "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled" : "",
-        "transparent huge pages: %s", text[0] == '\0' ? "unknown" : text);
-}
-
-static void check_files(vlm_finding *f)
+static void check_files(vlm_findings *out)
 {
     enum { WANTED = 17000 }; /* --max-connections' default and what workers need */
     struct rlimit limit = {0};
     (void)getrlimit(RLIMIT_NOFILE, &limit);
     const bool few = limit.rlim_max != RLIM_INFINITY && limit.rlim_max < WANTED;
-    set(f, "open files", few ? VLM_FINDING_WARNING : VLM_FINDING_OK,
+    vlm_findings_add(
+        out, "open files",
         few ? "ulimit -Hn 65536, or LimitNOFILE in a unit: fewer clients can be connected" : "",
         "%llu, at most %llu", (unsigned long long)limit.rlim_cur,
         (unsigned long long)limit.rlim_max);
 }
 
-static void check_locked_memory(vlm_finding *f)
+static void check_locked_memory(vlm_findings *out)
 {
     struct rlimit limit = {0};
     (void)getrlimit(RLIMIT_MEMLOCK, &limit);
     if (limit.rlim_cur == RLIM_INFINITY)
-        set(f, "locked memory", VLM_FINDING_OK, "", "no limit; none is needed");
+        vlm_findings_add(out, "locked memory", "", "no limit; none is needed");
     else
-        set(f, "locked memory", VLM_FINDING_OK, "", "%.1f MB; none is needed",
-            (double)limit.rlim_cur * 1e-6);
+        vlm_findings_add(out, "locked memory", "", "%.1f MB; none is needed",
+                         (double)limit.rlim_cur * 1e-6);
 }
 
-/* Where models from the Hub lie, and how much room there is. */
-static void check_cache(vlm_finding *f)
+enum { DIR_LEN_MAX = 4096 };
+
+typedef vlm_status dir_fn(vlm_buf *out, vlm_error *err);
+
+/* The path that a cache's own function gives; empty when there is none. */
+static void cache_path(dir_fn *dir_of, char out[DIR_LEN_MAX])
 {
-    enum { DIR_LEN_MAX = 4096 };
-    char path[160] = "";
     vlm_buf dir;
     vlm_error err;
-    vlm_buf_init(&dir, DIR_LEN_MAX);
-    if (vlm_hub_cache_dir(&dir, &err) == VLM_OK) (void)snprintf(path, sizeof path, "%s", dir.data);
+    out[0] = '\0';
+    vlm_buf_init(&dir, DIR_LEN_MAX - 1);
+    if (dir_of(&dir, &err) == VLM_OK) (void)snprintf(out, DIR_LEN_MAX, "%s", dir.data);
     vlm_buf_fini(&dir);
-    const bool is_there = vlm_path_is_dir(path);
-    /* The nearest folder above that exists has the same disk. */
-    char above[sizeof path];
+}
+
+/* Bytes that are free where a folder lies or will lie: the nearest one above that exists has the
+ * same disk. */
+static double disk_free(const char *path)
+{
+    char above[DIR_LEN_MAX];
     struct statvfs disk;
-    memcpy(above, path, sizeof above);
+    (void)snprintf(above, sizeof above, "%s", path);
     while (above[0] != '\0' && statvfs(above, &disk) != 0) {
         char *slash = strrchr(above, '/');
         if (slash == NULL) break;
         slash[slash == above ? 1 : 0] = '\0';
         if (slash == above) break;
     }
-    const double free_bytes =
-        statvfs(above, &disk) == 0 ? (double)disk.f_bavail * (double)disk.f_frsize : 0.0;
-    const bool full = free_bytes < 15e9;
-    set(f, "model cache", full ? VLM_FINDING_WARNING : VLM_FINDING_OK,
-        full ? "a model of 7 billion parameters is 14 GB: set HF_HUB_CACHE to a larger disk" : "",
-        "%.100s%s, %.1f GB free", path, is_there ? "" : " (not there yet)", gigabytes(free_bytes));
+    return statvfs(above, &disk) == 0 ? (double)disk.f_bavail * (double)disk.f_frsize : 0.0;
 }
 
-/* What a model of known size needs, and what the bandwidth allows. */
-static void check_model(vlm_finding *f, const char *name, double n_weights, double kv_per_token,
-                        size_t available, double bandwidth)
+/* Where models from the Hub lie, and how much room there is. */
+static void check_cache(vlm_findings *out)
 {
-    enum { CONTEXT = 4096 };
-    const double weights = 2.0 * n_weights, kv = CONTEXT * kv_per_token;
-    const bool fits = weights + kv + 0.6e9 <= (double)available;
-    set(f, name, fits ? VLM_FINDING_OK : VLM_FINDING_WARNING,
-        fits ? "" : "not enough free memory: it would be read from disk for every token",
-        "f16 weights %.1f GB, keys and values %.1f GB for a context of %d; at most %.1f tokens a "
-        "second",
-        gigabytes(weights), gigabytes(kv), CONTEXT, bandwidth / weights);
+    char path[DIR_LEN_MAX];
+    cache_path(vlm_hub_cache_dir, path);
+    const double free_bytes = disk_free(path);
+    vlm_findings_add(
+        out, "model cache",
+        free_bytes < 15e9
+            ? "a model of 7 billion parameters is 14 GB: set HF_HUB_CACHE to a larger disk"
+            : "",
+        "%.100s%s, %.1f GB free", path, vlm_path_is_dir(path) ? "" : " (not there yet)",
+        gigabytes(free_bytes));
 }
 
-size_t vlm_doctor_check(vlm_finding findings[VLM_FINDINGS_MAX])
+/* Bytes of the plain files of a folder, of the first thousands of them. */
+static double folder_bytes(const char *path)
 {
-    size_t n = 0;
-    check_cpu(&findings[n++]);
-    const size_t available = check_memory(&findings[n++]);
-    const double bandwidth = check_bandwidth(&findings[n++], available);
-    check_huge_pages(&findings[n++]);
-    check_files(&findings[n++]);
-    check_locked_memory(&findings[n++]);
-    check_cache(&findings[n++]);
-    /* LLaVA-1.5: 32 layers of 4096 and 40 of 5120, keys and values in float32. */
-    check_model(&findings[n++], "llava 7B", 6.76e9, 1048576.0, available, bandwidth);
-    check_model(&findings[n++], "llava 13B", 13.05e9, 1638400.0, available, bandwidth);
-    return n;
+    enum { FILES_MAX = 10000 };
+    double n_bytes = 0.0;
+    DIR *dir = opendir(path);
+    if (dir == NULL) return 0.0;
+    for (int i = 0; i < FILES_MAX; i++) {
+        const struct dirent *entry = readdir(dir);
+        struct stat file;
+        if (entry == NULL) break;
+        if (fstatat(dirfd(dir), entry->d_name, &file, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(file.st_mode))
+            n_bytes += (double)file.st_size;
+    }
+    (void)closedir(dir);
+    return n_bytes;
+}
+
+static void check_packed(vlm_findings *out)
+{
+    char path[DIR_LEN_MAX];
+    cache_path(vlm_pack_cache_dir, path);
+    if (path[0] == '\0') {
+        vlm_findings_add(out, "packed weights",
+                         "set HOME or XDG_CACHE_HOME: --dtype q8 and q4 are packed at each start",
+                         "no folder to keep them");
+        return;
+    }
+    const double free_bytes = disk_free(path), n_bytes = folder_bytes(path);
+    vlm_findings_add(out, "packed weights",
+                     free_bytes < 9e9 ? "LLaVA 7B in q8 is 7.4 GB: set XDG_CACHE_HOME to a larger "
+                                        "disk, or q8 and q4 are packed at each start"
+                                      : "",
+                     "%.100s%s, %.1f GB in it, %.1f GB free", path,
+                     vlm_path_is_dir(path) ? "" : " (not there yet)", gigabytes(n_bytes),
+                     gigabytes(free_bytes));
+}
+
+enum { CONTEXT = 4096, PICTURE_TOKENS = 576 };
+
+typedef struct model_size {
+    const char *names[VLM_N_SPEED_DTYPES];
+    double n_weights, kv_per_token; /* keys and values in float32 */
+} model_size;
+
+/* LLaVA-1.5: 32 layers of 4096 and 40 of 5120. */
+static const model_size models[] = {
+    {{"llava 7B f16", "llava 7B q8", "llava 7B q4"}, 6.76e9, 1048576.0},
+    {{"llava 13B f16", "llava 13B q8", "llava 13B q4"}, 13.05e9, 1638400.0},
+};
+
+static double wanted_bytes(const model_size *m, vlm_speed_dtype dtype)
+{
+    const double room = 0.6e9; /* activations, pictures, the program */
+    return m->n_weights * vlm_speed_dtype_bits(dtype) / 8.0 + CONTEXT * m->kv_per_token + room;
+}
+
+/* What a model of known size needs, and what was measured allows. */
+static void check_model(const model_size *m, vlm_speed_dtype dtype, size_t available,
+                        const vlm_speed *speed, vlm_findings *out)
+{
+    char rates[160] = "";
+    const double prompt = vlm_speed_prompt(speed, dtype, m->n_weights);
+    const double answer = vlm_speed_answer(speed, dtype, m->n_weights);
+    if (prompt > 0.0 && answer > 0.0)
+        (void)snprintf(rates, sizeof rates,
+                       "; at most %.1f tokens of a prompt and %s%.1f of an answer a second, %.0f s "
+                       "for a picture",
+                       prompt, speed->is_disturbed ? "now " : "", answer, PICTURE_TOKENS / prompt);
+    vlm_findings_add(out, m->names[dtype],
+                     wanted_bytes(m, dtype) <= (double)available ? ""
+                     : dtype == VLM_SPEED_F16
+                         ? "not enough free memory: weights would be read from disk for every "
+                           "token; use --dtype q8 or q4, a smaller --ctx or --kv-dtype f16"
+                         : "not enough free memory: use a smaller model, a smaller --ctx or "
+                           "--kv-dtype f16",
+                     "weights %.1f GB, keys and values %.1f GB for %d tokens%s",
+                     gigabytes(m->n_weights * vlm_speed_dtype_bits(dtype) / 8.0),
+                     gigabytes(CONTEXT * m->kv_per_token), CONTEXT, rates);
+}
+
+static double address_space(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return (double)INFINITY;
+    return (double)limit.rlim_cur;
+}
+
+void vlm_doctor_check(vlm_findings *out)
+{
+    const vlm_doctor_place here = vlm_doctor_here();
+    vlm_doctor_watch watch;
+    vlm_speed speed;
+    out->n = 0;
+    check_cpu(out);
+    vlm_doctor_cpus(&here, out);
+    const size_t available = check_memory(out);
+    vlm_doctor_memory(&here, wanted_bytes(&models[0], VLM_SPEED_F16), address_space(), out);
+    vlm_doctor_watch_start(&here, &watch);
+    vlm_speed_measure(available, &speed);
+    speed.is_disturbed = vlm_doctor_watch_stop(&here, &watch, out);
+    check_speed(&speed, out);
+    check_files(out);
+    check_locked_memory(out);
+    check_cache(out);
+    check_packed(out);
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        for (int dtype = 0; dtype < VLM_N_SPEED_DTYPES; dtype++)
+            check_model(&models[i], (vlm_speed_dtype)dtype, available, &speed, out);
 }

@@ -15,13 +15,24 @@ typedef enum vlm_finding_level {
 typedef struct vlm_finding {
     const char *name;
     vlm_finding_level level;
-    char text[200];   /* what was found */
-    char remedy[200]; /* what to do about it; empty: nothing */
+    char text[240];   /* what was found */
+    char remedy[240]; /* what to do about it; empty: nothing */
 } vlm_finding;
 
-enum { VLM_FINDINGS_MAX = 16 };
+enum { VLM_FINDINGS_MAX = 32 };
 
-/* All findings, in the order in which they are told; returns how many. */
-size_t vlm_doctor_check(vlm_finding findings[VLM_FINDINGS_MAX]);
+/* Findings in the order in which they are told.  Who finds nothing to say, since the system does
+ * not tell, adds none. */
+typedef struct vlm_findings {
+    vlm_finding items[VLM_FINDINGS_MAX];
+    size_t n;
+} vlm_findings;
+
+/* Add one; texts that are too long are cut.  A remedy makes it a warning, "" none. */
+void vlm_findings_add(vlm_findings *list, const char *name, const char *remedy, const char *format,
+                      ...) __attribute__((format(printf, 4, 5)));
+
+/* All findings of this machine. */
+void vlm_doctor_check(vlm_findings *out);
 
 #endif

@@ -1,28 +1,73 @@
 """`vlmd doctor` tells what of a machine makes models slow."""
 import json
+import os
+import re
 import resource
 
 import pytest
 
-NAMES = ["cpu", "memory", "bandwidth", "huge pages", "open files", "locked memory", "model cache", "llava 7B", "llava 13B"]
+# In this order; those in OPTIONAL only where the system tells.
+NAMES = ["cpu", "affinity", "cpu quota", "cores", "numa", "frequency", "memory", "memory limit", "huge pages", "swap",
+         "other load", "steal", "bandwidth", "products", "open files", "locked memory", "model cache", "packed weights",
+         *(f"llava {size} {dtype}" for size in ("7B", "13B") for dtype in ("f16", "q8", "q4"))]
+OPTIONAL = NAMES[1:6] + NAMES[7:12]
+
+
+def check_names(names):
+    assert names == [n for n in NAMES if n in names]
+    assert [n for n in NAMES if n not in names and n not in OPTIONAL] == []
 
 
 def test_json(vlmd):
     r = vlmd("doctor", "--json")
     assert r.code == 0 and r.err == b"", r
     checks = json.loads(r.out)["checks"]
-    assert [c["name"] for c in checks] == NAMES
+    check_names([c["name"] for c in checks])
     for c in checks:
+        assert set(c) == {"name", "status", "text", "remedy"}
         assert c["status"] in ("ok", "warning", "failure") and c["text"]
         assert bool(c["remedy"]) == (c["status"] != "ok")
-    assert "kernels of level" in checks[0]["text"]
-    assert float(checks[2]["text"].split()[0]) > 0.1
+    text = {c["name"]: c["text"] for c in checks}
+    assert "kernels of level" in text["cpu"]
+    assert float(text["bandwidth"].split()[0]) > 0.1
+    assert re.match(r"f16 \d+, q8 \d+, q4 \d+ billion operations", text["products"]), text["products"]
+    assert "packed" in text["packed weights"] and "GB in it" in text["packed weights"]
+    assert "tokens of a prompt and" in text["llava 13B q4"]
 
 
 def test_table(vlmd):
     r = vlmd("doctor")
     assert r.code == 0, r
-    assert [line[:14].strip() for line in r.out.decode().splitlines() if line[:14].strip()] == NAMES
+    check_names([line[:14].strip() for line in r.out.decode().splitlines() if line[:14].strip()])
+
+
+def test_fewer_cpus(vlmd):
+    """An affinity mask smaller than the machine is named."""
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("one CPU")
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        r = vlmd("doctor", "--json")
+    finally:
+        os.sched_setaffinity(0, before)
+    checks = {c["name"]: c for c in json.loads(r.out)["checks"]}
+    assert checks["cpu"]["text"].startswith("1 CPUs")
+    if "affinity" in checks:
+        assert checks["affinity"]["status"] == "warning" and "may run on 1 of" in checks["affinity"]["text"]
+
+
+def test_packed_weights(vlmd, tmp_path):
+    folder = tmp_path / "vlmd" / "packed"
+    folder.mkdir(parents=True)
+    with open(folder / "a.safetensors", "wb") as file:
+        file.truncate(3 << 30)
+    r = vlmd("doctor", "--json", XDG_CACHE_HOME=str(tmp_path))
+    text = {c["name"]: c["text"] for c in json.loads(r.out)["checks"]}["packed weights"]
+    assert "3.2 GB in it" in text and "not there" not in text
+    r = vlmd("doctor", "--json", XDG_CACHE_HOME="", HOME="")
+    check = {c["name"]: c for c in json.loads(r.out)["checks"]}["packed weights"]
+    assert check["status"] == "warning" and "HOME" in check["remedy"]
 
 
 def test_little_memory_is_a_failure(vlmd):
