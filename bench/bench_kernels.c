@@ -1,4 +1,4 @@
-/* bench_kernels - speed of the CPU backend's operations, per level and dtype.
+/* bench_kernels - speed of the CPU backend's operations, per level and dtype, packed ones included.
  * usage: bench_kernels [THREADS [NAME]]   NAME: only lines whose "LEVEL NAME" holds it
  * Each figure is the best of several runs, since neighbours on the machine only ever slow it;
  * with one thread it is time on the CPU, which a neighbour's share does not count towards. */
@@ -10,7 +10,11 @@
 #include "base/mem.h"
 #include "tensor/backend.h"
 
-enum { RUNS_MIN = 5 };
+enum {
+    RUNS_MIN = 5,
+    /* Floats in the activations: 1154 rows of 4096, two pictures of CLIP-L/336. */
+    N_ACT_ELEMS = 1154 * 4096,
+};
 static const double seconds_min = 0.4;
 
 typedef struct bench {
@@ -18,8 +22,8 @@ typedef struct bench {
     const char *level, *filter;
     uint32_t n_threads;
     float *x, *y;
-    unsigned char *weights;
-    size_t n_weight_bytes;
+    unsigned char *weights, *packed;
+    size_t n_weight_bytes; /* of each */
 } bench;
 
 static double now_s(uint32_t n_threads)
@@ -31,12 +35,17 @@ static double now_s(uint32_t n_threads)
 
 typedef void op_fn(const bench *b, const void *shape);
 
-static void report(const bench *b, const char *name, op_fn *op, const void *shape, double flop,
-                   double n_bytes)
+static bool is_wanted(const bench *b, const char *name)
 {
     char line[96];
     snprintf(line, sizeof line, "%s %s", b->level, name);
-    if (b->filter != NULL && strstr(line, b->filter) == NULL) return;
+    return b->filter == NULL || strstr(line, b->filter) != NULL;
+}
+
+static void report(const bench *b, const char *name, op_fn *op, const void *shape, double flop,
+                   double n_bytes)
+{
+    if (!is_wanted(b, name)) return;
     double best_s = 1e9;
     const double start_s = now_s(b->n_threads);
     for (int i = 0; i < RUNS_MIN || now_s(b->n_threads) - start_s < seconds_min; i++) {
@@ -72,6 +81,47 @@ static void bench_linear(const bench *b, uint32_t n, uint32_t n_in, uint32_t n_o
         const double products = (double)n_in * n_out;
         report(b, name, run_linear, &s, 2.0 * n * products,
                products * (double)vlm_dtype_size(s.dtype));
+    }
+}
+
+/* Matrices that lie behind each other and are taken in turn, so that no cache holds the next. */
+typedef struct packed_shape {
+    uint32_t n;
+    vlm_weight w;
+    size_t n_bytes, n_copies;
+    size_t *turn;
+} packed_shape;
+
+static void run_packed(const bench *b, const void *shape)
+{
+    const packed_shape *s = shape;
+    vlm_weight w = s->w;
+    w.data = b->packed + (*s->turn)++ % s->n_copies * s->n_bytes;
+    b->backend->ops->linear(b->backend, b->y, b->x, s->n, &w, NULL, false);
+}
+
+static void bench_packed(const bench *b, uint32_t n, uint32_t n_in, uint32_t n_out)
+{
+    const vlm_backend_ops *ops = b->backend->ops;
+    const vlm_weight from = {
+        .data = b->weights, .dtype = VLM_DTYPE_F32, .n_rows = n_out, .n_cols = n_in};
+    for (int i = VLM_N_DTYPES; i < VLM_N_WEIGHT_DTYPES; i++) {
+        const vlm_dtype dtype = (vlm_dtype)i;
+        char name[64];
+        snprintf(name, sizeof name, "packed %s %u x %u -> %u", vlm_dtype_name(dtype), n, n_in,
+                 n_out);
+        if (!is_wanted(b, name)) continue;
+        size_t turn = 0;
+        const size_t n_bytes = ops->packed_bytes(b->backend, dtype, n_out, n_in);
+        const packed_shape s = {.n = n,
+                                .w = {.dtype = dtype, .n_rows = n_out, .n_cols = n_in},
+                                .n_bytes = n_bytes,
+                                .n_copies = b->n_weight_bytes / n_bytes,
+                                .turn = &turn};
+        ops->pack(b->backend, b->packed, dtype, &from);
+        for (size_t copy = 1; copy < s.n_copies; copy++)
+            memcpy(b->packed + copy * n_bytes, b->packed, n_bytes);
+        report(b, name, run_packed, &s, 2.0 * n * n_in * n_out, (double)n_bytes);
     }
 }
 
@@ -183,20 +233,25 @@ static void bench_elems(const bench *b)
 
 static bool bench_level(bench *b, vlm_cpu_level level)
 {
+    static const uint32_t shapes[][3] = {
+        {1, 4096, 11008},   {1, 4096, 4096},   {1, 256, 704},     {2, 4096, 4096},
+        {16, 4096, 4096},   {96, 4096, 4096},  {96, 4096, 11008}, {96, 11008, 4096},
+        {577, 1024, 1024},  {577, 1024, 4096}, {577, 4096, 1024}, {1154, 1024, 4096},
+        {1024, 4096, 4096},
+    };
     vlm_error err;
-    if (vlm_backend_cpu_open(b->n_threads, level, &b->backend, &err) != VLM_OK) {
+    vlm_status status = vlm_backend_cpu_open(b->n_threads, level, &b->backend, &err);
+    if (status == VLM_OK) status = b->backend->ops->reserve(b->backend, 11008, &err);
+    if (status != VLM_OK) {
         fprintf(stderr, "bench_kernels: %s\n", err.msg);
+        if (b->backend != NULL) b->backend->ops->close(b->backend);
         return false;
     }
     b->level = vlm_cpu_level_name(level);
-    bench_linear(b, 1, 4096, 11008);
-    bench_linear(b, 1, 4096, 4096);
-    bench_linear(b, 1, 256, 704);
-    bench_linear(b, 2, 4096, 4096);
-    bench_linear(b, 16, 4096, 4096);
-    bench_linear(b, 577, 1024, 4096);
-    bench_linear(b, 577, 4096, 1024);
-    bench_linear(b, 1024, 4096, 4096);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        bench_linear(b, shapes[i][0], shapes[i][1], shapes[i][2]);
+        bench_packed(b, shapes[i][0], shapes[i][1], shapes[i][2]);
+    }
     bench_attn(b);
     bench_elems(b);
     b->backend->ops->close(b->backend);
@@ -211,23 +266,28 @@ int main(int argc, char **argv)
     /* The largest weight, far beyond the last cache, and 4096 x 4096 keys and values. */
     b.n_weight_bytes = (size_t)11008 * 4096 * 4;
     b.weights = vlm_alloc_aligned(b.n_weight_bytes);
-    b.x = vlm_alloc_aligned(sizeof(float) * N_ELEMS);
-    b.y = vlm_alloc_aligned(sizeof(float) * N_ELEMS);
+    b.packed = vlm_alloc_aligned(b.n_weight_bytes);
+    b.x = vlm_alloc_aligned(sizeof(float) * N_ACT_ELEMS);
+    b.y = vlm_alloc_aligned(sizeof(float) * N_ACT_ELEMS);
     int status = EXIT_FAILURE;
-    if (b.weights == NULL || b.x == NULL || b.y == NULL) {
+    if (b.weights == NULL || b.packed == NULL || b.x == NULL || b.y == NULL) {
         fprintf(stderr, "bench_kernels: out of memory\n");
         goto done;
     }
-    /* Small normal numbers in every dtype. */
-    for (size_t i = 0; i < b.n_weight_bytes; i++)
-        b.weights[i] = i % 2 == 1 ? 0x3c : (unsigned char)(i * 37 % 128);
-    for (size_t i = 0; i < N_ELEMS; i++) b.x[i] = (float)(i * 7919 % 2001) * 1e-3f - 1.0f;
+    /* Small normal random numbers in every dtype. */
+    uint32_t random = 1;
+    for (size_t i = 0; i < b.n_weight_bytes; i++) {
+        random = random * 1664525u + 1013904223u;
+        b.weights[i] = (unsigned char)(i % 2 == 1 ? 0x3c | (random >> 24 & 0x80) : random >> 24);
+    }
+    for (size_t i = 0; i < N_ACT_ELEMS; i++) b.x[i] = (float)(i * 7919 % 2001) * 1e-3f - 1.0f;
     for (int level = vlm_cpu_level_best(); level >= 0; level--) {
         if (!bench_level(&b, (vlm_cpu_level)level)) goto done;
     }
     status = EXIT_SUCCESS;
 done:
     free(b.weights);
+    free(b.packed);
     free(b.x);
     free(b.y);
     return status;
