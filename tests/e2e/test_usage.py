@@ -7,7 +7,8 @@ import pytest
 
 from conftest import clean_environment
 
-COMMANDS = ["run", "serve", "gateway", "worker", "trace", "tokenize", "template", "inspect", "bench", "doctor", "version",
+COMMANDS = ["run", "serve", "gateway", "worker", "trace", "tokenize", "template", "quantize", "inspect",
+            "bench", "doctor", "version",
             "help"]
 
 

@@ -2,11 +2,16 @@
  * turns into the vectors of the file that includes it; additions and roundings are in a fixed
  * order, so that every level gives the same bytes.
  * Not: an interface; for pack_*.c, each of which defines VLM_PACK_LEVEL.  Threads: pure. */
+#ifndef VLM_TENSOR_CPU_PACK_LANES_H
+#define VLM_TENSOR_CPU_PACK_LANES_H
+
 #include <math.h>
 #include <string.h>
 
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/packed.h"
+
+#if defined(VLM_PACK_LEVEL)
 
 enum { OUTS = VLM_PACK_OUTS, BLOCK = VLM_PACK_BLOCK, CHUNK = VLM_PACK_CHUNK };
 
@@ -239,3 +244,6 @@ void VLM_PACK_LEVEL(vlm_cpu_kernels *kernels)
     kernels->pack[VLM_DTYPE_Q4] = pack_q4;
     kernels->pack[VLM_DTYPE_BF16_DOT] = pack_bf16;
 }
+
+#endif
+#endif
