@@ -367,7 +367,9 @@ vlm_status vlm_weights_linear(vlm_weights *w, vlm_weight_part part, const char *
         return vlm_fail(err, VLM_INTERNAL, "tensor name %s is too long", joined);
     const vlm_st_tensor *before =
         w->options.packed == NULL ? NULL : vlm_safetensors_find(w->options.packed, packed);
-    if (before != NULL) return bind_packed(w, before, packed, dtype, n_rows, n_cols, out, err);
+    if (before != NULL &&
+        before->n_bytes == w->backend->ops->packed_bytes(w->backend, dtype, n_rows, n_cols))
+        return bind_packed(w, before, packed, dtype, n_rows, n_cols, out, err);
     return pack(w, t, packed, dtype, n_rows, n_cols, out, err);
 }
 
