@@ -36,7 +36,7 @@ enum {
         VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK + VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * 16,
     /* Most query rows and keys of one call of attn_block, and the floats of its scratch: a level
      * may keep there the scores and 128 columns of keys or values. */
-    VLM_ATTN_ROWS_MAX = 72,
+    VLM_ATTN_ROWS_MAX = 96,
     VLM_ATTN_KEYS_MAX = 64,
     VLM_ATTN_SCRATCH_LEN = VLM_ATTN_KEYS_MAX * (VLM_ATTN_ROWS_MAX + 128),
     VLM_ATTN_PAGE = 16, /* keys that follow each other in memory */
