@@ -99,6 +99,24 @@ static const vlm_st_tensor *find_packed(const vlm_weights *w, const vlm_safetens
     return NULL;
 }
 
+/* Whether the files hold a matrix packed as another version did it. */
+static bool is_packed_otherwise(const vlm_weights *w, const char *name)
+{
+    const size_t len = strlen(name);
+    for (size_t i = 0; i < vlm_safetensors_n(w->files); i++) {
+        const char *other = vlm_safetensors_at(w->files, i)->name;
+        if (strncmp(other, name, len) != 0 || other[len] != '.') continue;
+        for (int d = VLM_N_DTYPES; d < VLM_N_WEIGHT_DTYPES; d++) {
+            const char *dtype = vlm_dtype_name((vlm_dtype)d);
+            const size_t dtype_len = strlen(dtype);
+            if (strncmp(other + len + 1, dtype, dtype_len) == 0 &&
+                other[len + 1 + dtype_len] == '.')
+                return true;
+        }
+    }
+    return false;
+}
+
 vlm_status vlm_weights_prefix(const vlm_weights *w, const char *const *prefixes, size_t n_prefixes,
                               const char *probe, const char **out, vlm_error *err)
 {
@@ -189,6 +207,11 @@ static vlm_status find_tensor(const vlm_weights *w, const char *name, uint32_t n
 {
     char shape[SHAPE_TEXT_LEN_MAX];
     const vlm_st_tensor *t = vlm_safetensors_find(w->files, name);
+    if (t == NULL && is_packed_otherwise(w, name))
+        return vlm_fail(err, VLM_UNIMPLEMENTED,
+                        "tensor %s is packed in an order that this version does not read: make the "
+                        "folder anew with vlmd quantize",
+                        name);
     if (t == NULL) return vlm_fail(err, VLM_NOT_FOUND, "tensor %s is missing", name);
     if (!shape_fits(t, n_rows, n_cols, is_vector)) {
         shape_text(t, shape);

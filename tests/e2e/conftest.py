@@ -1,12 +1,20 @@
 """End-to-end tests: the real program, its real files, nothing mocked.
 VLMD names the program (default: build/vlmd)."""
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
 
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(os.environ.get("VLMD", os.path.join(ROOT, "build/vlmd")))
+
+
+# Packed weights of tests go nowhere near the user's own.
+CACHE = tempfile.mkdtemp(prefix="vlmd-cache-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 
 class Result:
@@ -29,6 +37,7 @@ class Result:
 
 def clean_environment(**more):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("VLMD_")}
+    environment["XDG_CACHE_HOME"] = CACHE
     environment.update(more)
     return environment
 

@@ -354,7 +354,8 @@ static void wrong_packed_tensors_are_named(void **state)
     static const struct {
         const char *from, *to, *want; /* a name in the written file, as many bytes long */
     } cases[] = {
-        {"lm_head.weight.Q8.16x64-2", "lm_head.weight.Q8.16x64-9", "lm_head.weight is missing"},
+        {"1.self_attn.q_proj.weight.Q8.16x64-2", "1.self_attn.q_proj.weight.Q8.16x64-9",
+         "q_proj.weight is packed in an order"},
         {"norm.weight\":{\"dtype\":\"F16\",\"shape\":[128]",
          "norm.weight\":{\"dtype\":\"F16\",\"shape\":[64]}", "model.safetensors"},
     };
