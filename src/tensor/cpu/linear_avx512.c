@@ -7,15 +7,18 @@
 
 #if defined(__AVX512F__)
 
+/* Only so does gcc keep an array of sums in registers from their first load to the last store. */
+#define UNROLL _Pragma("GCC unroll 8")
+
 enum {
     LANES = 16,
     TILE_ROWS = 6, /* 24 sums, 4 outputs and a row in flight of 32 registers */
     TILE_OUTS = 4,
     FEW_ROWS_MAX = 36,
     AHEAD_BYTES = 2048, /* the weights are asked for so far ahead */
+    K_BLOCK = 512,      /* of longer rows than VLM_LINEAR_K_BLOCK: tile and panel stay in L1 */
 };
 
-typedef float sums_of_row[VLM_LINEAR_OUTS_MAX][LANES];
 _Static_assert(VLM_LINEAR_SCRATCH_LEN >= VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK +
                                              VLM_LINEAR_ROWS_MAX * VLM_LINEAR_OUTS_MAX * LANES,
                "a panel and the sums of all rows");
@@ -25,13 +28,13 @@ VLM_INLINE size_t size_of(const vlm_dtype dtype)
     return dtype == VLM_DTYPE_F32 ? 4 : 2;
 }
 
-/* y[0..n-1] = sum (+ bias) (+ y), n <= 4 a constant. */
-VLM_INLINE void store_outs(float *y, __m128 sum, const size_t n, const float *bias, bool add)
+/* y[0..n-1] = sum (+ bias) (+ y), at most 4 of them. */
+VLM_INLINE void store_outs(float *y, __m128 sum, size_t n, const float *bias, bool add)
 {
-    const __mmask8 mask = (__mmask8)((1u << n) - 1u);
+    const __mmask8 mask = (__mmask8)(n >= 4 ? 15u : (1u << n) - 1u);
     if (bias != NULL) sum = _mm_add_ps(sum, _mm_maskz_loadu_ps(mask, bias));
     if (add) sum = _mm_add_ps(_mm_maskz_loadu_ps(mask, y), sum);
-    if (n == 4)
+    if (n >= 4)
         _mm_storeu_ps(y, sum);
     else
         _mm_mask_storeu_ps(y, mask, sum);
@@ -55,22 +58,27 @@ VLM_INLINE void direct_tile(const vlm_dtype dtype, const size_t n_rows, const si
     const unsigned char *w = c->w + out * row_bytes;
     const float *x = c->x + row * n_k;
     __m512 s[TILE_ROWS][TILE_OUTS];
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t o = 0; o < TILE_OUTS; o++) s[r][o] = _mm512_setzero_ps();
+    UNROLL
+    for (size_t r = 0; r < n_rows; r++) UNROLL
+    for (size_t o = 0; o < TILE_OUTS; o++) s[r][o] = _mm512_setzero_ps();
     size_t k = 0;
     for (; k + line <= n_k; k += line) {
         /* Beyond the end of a row lies the next one, which is in flight already: skip to where the
          * next group of outputs begins. */
         const size_t at = k * size + AHEAD_BYTES;
         const size_t ahead = at < row_bytes ? at : at + (n_outs - 1) * row_bytes;
+        UNROLL
         for (size_t o = 0; o < n_outs; o++)
             _mm_prefetch((const char *)w + o * row_bytes + ahead, _MM_HINT_T0);
         for (size_t i = 0; i < line; i += LANES) {
             __m512 weight[TILE_OUTS];
+            UNROLL
             for (size_t o = 0; o < n_outs; o++)
                 weight[o] = vlm_load16(dtype, w + o * row_bytes + (k + i) * size);
+            UNROLL
             for (size_t r = 0; r < n_rows; r++) {
                 const __m512 value = _mm512_loadu_ps(x + r * n_k + k + i);
+                UNROLL
                 for (size_t o = 0; o < n_outs; o++)
                     s[r][o] = _mm512_fmadd_ps(value, weight[o], s[r][o]);
             }
@@ -78,16 +86,19 @@ VLM_INLINE void direct_tile(const vlm_dtype dtype, const size_t n_rows, const si
     }
     for (; k < n_k; k += LANES) {
         const size_t n = n_k - k < LANES ? n_k - k : LANES;
+        UNROLL
         for (size_t o = 0; o < n_outs; o++) {
             const unsigned char *from = w + o * row_bytes + k * size;
             const __m512 weight =
                 n == LANES ? vlm_load16(dtype, from) : vlm_load16_first(dtype, from, n);
+            UNROLL
             for (size_t r = 0; r < n_rows; r++) {
                 const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(n), x + r * n_k + k);
                 s[r][o] = _mm512_fmadd_ps(value, weight, s[r][o]);
             }
         }
     }
+    UNROLL
     for (size_t r = 0; r < n_rows; r++)
         store_outs(c->y + (row + r) * c->y_stride + out,
                    vlm_sum_16_lanes_x4(s[r][0], s[r][1], s[r][2], s[r][3]), n_outs,
@@ -118,96 +129,144 @@ VLM_INLINE void linear_direct(const vlm_dtype dtype, const call *c, size_t n, si
 
 /* What all tiles of one block of k share. */
 typedef struct block {
-    const float *x, *panel;
-    sums_of_row *sums; /* [rows], carried from block to block */
-    size_t len;
-    bool first, last;
+    float *panel; /* [groups of TILE_OUTS][vectors of k][TILE_OUTS][LANES] */
+    float *sums;  /* [tiles of rows][groups][TILE_ROWS][TILE_OUTS][LANES] */
+    size_t k, len, group_len, n_rows, n_out, n_groups;
+    size_t asked_line; /* of the next block's weights */
 } block;
 
-/* The tile at row r, output o, over one block of k; the panel ends with zeros. */
-VLM_INLINE void panel_tile(const size_t n_rows, const size_t n_outs, const call *c, const block *b,
-                           size_t row, size_t out)
+enum {
+    TILE_SUMS = TILE_ROWS * TILE_OUTS * LANES,
+    PANEL_AHEAD = 8 * TILE_OUTS * LANES,
+};
+
+/* Ask for some lines of the next block's weights, so that all tiles ask for all of them. */
+VLM_INLINE void ask_for_block(const vlm_dtype dtype, const call *c, block *b)
 {
-    const float *x = b->x + row * c->n_k, *w = b->panel + out * VLM_LINEAR_K_BLOCK;
+    const size_t size = size_of(dtype),
+                 lines = b->group_len / TILE_OUTS * size / 64; /* of an output */
+    const size_t next = b->k + b->len < c->n_k ? b->k + b->len : c->n_k * b->n_out;
+    const unsigned char *w = c->w + next * size;
+    for (size_t i = 0; i < lines / 4 && b->asked_line < b->n_out * lines; i++, b->asked_line++)
+        _mm_prefetch((const char *)w + b->asked_line / lines * c->n_k * size +
+                         b->asked_line % lines * 64,
+                     _MM_HINT_T1);
+}
+
+/* n_rows (a constant) x TILE_OUTS over one block of k.  The first rows fill the panel. */
+VLM_INLINE void panel_tile(const vlm_dtype dtype, const size_t n_rows, const bool fills,
+                           const call *c, const block *b, size_t row, size_t group)
+{
+    const size_t row_bytes = c->n_k * size_of(dtype), out = group * TILE_OUTS;
+    const float *x = c->x + row * c->n_k + b->k;
+    float *w = b->panel + group * b->group_len;
+    float *sums = b->sums + (row / TILE_ROWS * b->n_groups + group) * TILE_SUMS;
+    /* Asked for on the way: the panel, the next group's sums, and a row of the next rows. */
+    const float *ahead_x = row + n_rows < b->n_rows ? x + n_rows * c->n_k : x + b->len;
+    if (group < TILE_ROWS) ahead_x += group * c->n_k;
+    const unsigned char *from[TILE_OUTS];
+    for (size_t o = 0; o < TILE_OUTS; o++)
+        from[o] = c->w + (out + o < b->n_out ? out + o : out) * row_bytes;
     __m512 s[TILE_ROWS][TILE_OUTS];
-    for (size_t r = 0; r < n_rows; r++)
+    UNROLL
+    for (size_t r = 0; r < n_rows; r++) {
+        UNROLL
         for (size_t o = 0; o < TILE_OUTS; o++)
-            s[r][o] = b->first || o >= n_outs ? _mm512_setzero_ps()
-                                              : _mm512_load_ps(b->sums[row + r][out + o]);
+            s[r][o] = b->k == 0 ? _mm512_setzero_ps()
+                                : _mm512_load_ps(sums + (r * TILE_OUTS + o) * LANES);
+    }
     size_t k = 0;
-    for (; k + LANES <= b->len; k += LANES) {
+    for (; k + LANES <= b->len; k += LANES, w += TILE_OUTS * LANES) {
         __m512 weight[TILE_OUTS];
-        for (size_t o = 0; o < n_outs; o++)
-            weight[o] = _mm512_load_ps(w + o * VLM_LINEAR_K_BLOCK + k);
+        UNROLL
+        for (size_t o = 0; o < TILE_OUTS; o++) {
+            if (fills) {
+                const unsigned char *at = from[o] + (b->k + k) * size_of(dtype);
+                _mm_prefetch((const char *)at + TILE_OUTS * row_bytes, _MM_HINT_T0);
+                weight[o] = vlm_load16(dtype, at);
+                _mm512_store_ps(w + o * LANES, weight[o]);
+            } else {
+                weight[o] = _mm512_load_ps(w + o * LANES);
+            }
+            _mm_prefetch((const char *)(w + o * LANES + PANEL_AHEAD), _MM_HINT_T0);
+        }
+        _mm_prefetch((const char *)(sums + TILE_SUMS + k), _MM_HINT_T0);
+        _mm_prefetch((const char *)(ahead_x + k), _MM_HINT_T0);
+        UNROLL
         for (size_t r = 0; r < n_rows; r++) {
             const __m512 value = _mm512_loadu_ps(x + r * c->n_k + k);
-            for (size_t o = 0; o < n_outs; o++)
+            UNROLL
+            for (size_t o = 0; o < TILE_OUTS; o++)
                 s[r][o] = _mm512_fmadd_ps(value, weight[o], s[r][o]);
         }
     }
-    for (size_t o = 0; o < n_outs && k < b->len; o++) {
-        const __m512 weight = _mm512_load_ps(w + o * VLM_LINEAR_K_BLOCK + k);
+    if (k < b->len) {
+        const size_t n = b->len - k;
+        for (size_t o = 0; o < TILE_OUTS && fills; o++)
+            _mm512_store_ps(w + o * LANES,
+                            vlm_load16_first(dtype, from[o] + (b->k + k) * size_of(dtype), n));
+        UNROLL
         for (size_t r = 0; r < n_rows; r++) {
-            const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(b->len - k), x + r * c->n_k + k);
-            s[r][o] = _mm512_fmadd_ps(value, weight, s[r][o]);
+            const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(n), x + r * c->n_k + k);
+            UNROLL
+            for (size_t o = 0; o < TILE_OUTS; o++)
+                s[r][o] = _mm512_fmadd_ps(value, _mm512_load_ps(w + o * LANES), s[r][o]);
         }
     }
-    for (size_t r = 0; r < n_rows; r++) {
-        if (b->last)
+    if (b->k + b->len == c->n_k) {
+        UNROLL
+        for (size_t r = 0; r < n_rows; r++)
             store_outs(c->y + (row + r) * c->y_stride + out,
-                       vlm_sum_16_lanes_x4(s[r][0], s[r][1], s[r][2], s[r][3]), n_outs,
+                       vlm_sum_16_lanes_x4(s[r][0], s[r][1], s[r][2], s[r][3]), b->n_out - out,
                        c->bias == NULL ? NULL : c->bias + out, c->add);
-        for (size_t o = 0; o < n_outs && !b->last; o++)
-            _mm512_store_ps(b->sums[row + r][out + o], s[r][o]);
+        return;
+    }
+    UNROLL
+    for (size_t r = 0; r < n_rows; r++) {
+        UNROLL
+        for (size_t o = 0; o < TILE_OUTS; o++)
+            _mm512_store_ps(sums + (r * TILE_OUTS + o) * LANES, s[r][o]);
     }
 }
 
-VLM_INLINE void panel_row(const size_t n_rows, const call *c, const block *b, size_t r,
-                          size_t n_out)
+VLM_INLINE void panel_rows(const vlm_dtype dtype, const size_t n_rows, const bool fills,
+                           const call *c, block *b, size_t row)
 {
-    size_t o = 0;
-    for (; o + TILE_OUTS <= n_out; o += TILE_OUTS) panel_tile(n_rows, TILE_OUTS, c, b, r, o);
-    for (; o < n_out; o++) panel_tile(n_rows, 1, c, b, r, o);
+    for (size_t group = 0; group < b->n_groups; group++) {
+        ask_for_block(dtype, c, b);
+        panel_tile(dtype, n_rows, fills, c, b, row, group);
+    }
 }
 
-static void panel_run(const call *c, const block *b, size_t n, size_t n_out)
+VLM_INLINE void panel_block(const vlm_dtype dtype, const call *c, block *b)
 {
-    size_t r = 0;
-    for (; r + TILE_ROWS <= n; r += TILE_ROWS) panel_row(TILE_ROWS, c, b, r, n_out);
-    switch (n - r) {
-    case 1: panel_row(1, c, b, r, n_out); break;
-    case 2: panel_row(2, c, b, r, n_out); break;
-    case 3: panel_row(3, c, b, r, n_out); break;
-    case 4: panel_row(4, c, b, r, n_out); break;
-    case 5: panel_row(5, c, b, r, n_out); break;
+    panel_rows(dtype, TILE_ROWS, true, c, b, 0);
+    size_t r = TILE_ROWS;
+    for (; r + TILE_ROWS <= b->n_rows; r += TILE_ROWS) panel_rows(dtype, TILE_ROWS, false, c, b, r);
+    switch (b->n_rows - r) {
+    case 1: panel_rows(dtype, 1, false, c, b, r); break;
+    case 2: panel_rows(dtype, 2, false, c, b, r); break;
+    case 3: panel_rows(dtype, 3, false, c, b, r); break;
+    case 4: panel_rows(dtype, 4, false, c, b, r); break;
+    case 5: panel_rows(dtype, 5, false, c, b, r); break;
     default: break;
     }
-}
-
-/* One output's weights of a block of k as float, up to a whole vector. */
-VLM_INLINE void fill_panel(const vlm_dtype dtype, float *to, const unsigned char *from, size_t len)
-{
-    size_t k = 0;
-    for (; k + LANES <= len; k += LANES)
-        _mm512_store_ps(to + k, vlm_load16(dtype, from + k * size_of(dtype)));
-    if (k < len)
-        _mm512_store_ps(to + k, vlm_load16_first(dtype, from + k * size_of(dtype), len - k));
 }
 
 VLM_INLINE void linear_panel(const vlm_dtype dtype, const call *c, size_t n, size_t n_out,
                              float *scratch)
 {
-    float *panel = scratch + sizeof(sums_of_row) / sizeof(float) * VLM_LINEAR_ROWS_MAX;
-    block b = {.panel = panel, .sums = (sums_of_row *)scratch};
-    for (size_t k = 0; k < c->n_k; k += VLM_LINEAR_K_BLOCK) {
-        b.len = c->n_k - k < VLM_LINEAR_K_BLOCK ? c->n_k - k : VLM_LINEAR_K_BLOCK;
-        b.x = c->x + k;
-        b.first = k == 0;
-        b.last = k + b.len == c->n_k;
-        for (size_t o = 0; o < n_out; o++)
-            fill_panel(dtype, panel + o * VLM_LINEAR_K_BLOCK,
-                       c->w + (o * c->n_k + k) * size_of(dtype), b.len);
-        panel_run(c, &b, n, n_out);
+    block b = {.panel = scratch,
+               .sums = scratch + VLM_LINEAR_OUTS_MAX * VLM_LINEAR_K_BLOCK,
+               .n_rows = n,
+               .n_out = n_out,
+               .n_groups = (n_out + TILE_OUTS - 1) / TILE_OUTS};
+    const size_t k_block = c->n_k <= VLM_LINEAR_K_BLOCK ? VLM_LINEAR_K_BLOCK : K_BLOCK;
+    b.group_len = TILE_OUTS * k_block;
+    for (; b.k < c->n_k; b.k += k_block) {
+        b.len = c->n_k - b.k < k_block ? c->n_k - b.k : k_block;
+        b.asked_line = 0;
+        panel_block(dtype, c, &b);
     }
 }
 
