@@ -1,17 +1,21 @@
-/* limits.c - what this machine can do at most: memory read, fp32 FMA, bf16 and int8 dot products,
- * with 1, 2, 4, ... threads; what speeds are compared with. bench_limits [--json] [THREADS] Each
- * figure for every level of instructions that the CPU has: a kernel is judged by those it uses.
- * Best of REPEATS, since neighbours on the machine only ever slow it. */
+/* limits.c - what this machine can do at most: memory read, fp32 multiply-add, bf16 and int8 dot
+ * products, with 1, 2, 4, ... threads; what speeds are compared with.
+ *     bench_limits [--json] [--isa avx2|avx512] [--threads N]
+ * Each kind with the best instructions that the CPU has, or the best of the given family.  Best of
+ * REPEATS, since neighbours on the machine only ever slow it. */
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include "base/clock.h"
-#include "base/cpu.h"
+#include <time.h>
+#include <unistd.h>
 
 enum {
     N_ACC = 12, /* independent accumulators: enough to hide the latency */
@@ -24,9 +28,13 @@ static const long n_rounds = 40000000;
 /* Work of one thread: bytes read or operations done. */
 typedef double kernel_fn(const char *part, size_t n_bytes, double *sink);
 
+/* A family of instructions: a machine has all up to its best. */
+typedef enum family { PLAIN, AVX2, AVX512 } family;
+
 typedef struct limit {
-    const char *kind, *unit;
-    vlm_cpu_level level;
+    const char *kind, *name, *unit, *isa;
+    family family;
+    bool (*has)(void);
     kernel_fn *run;
 } limit;
 
@@ -49,6 +57,49 @@ typedef struct job {
                      : "+v"((r)[0]), "+v"((r)[1]), "+v"((r)[2]), "+v"((r)[3]), "+v"((r)[4]),       \
                        "+v"((r)[5]), "+v"((r)[6]), "+v"((r)[7]), "+v"((r)[8]), "+v"((r)[9]),       \
                        "+v"((r)[10]), "+v"((r)[11]))
+
+static double now_s(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool has_plain(void)
+{
+    return true;
+}
+
+static double read_plain(const char *part, size_t n_bytes, double *sink)
+{
+    const uint64_t *words = (const void *)part;
+    uint64_t sums[8] = {0};
+    for (size_t i = 0; i < n_bytes / sizeof *words; i += 8)
+        for (size_t k = 0; k < 8; k++) sums[k] += words[i + k];
+    for (size_t k = 0; k < 8; k++) *sink += (double)sums[k];
+    return (double)n_bytes;
+}
+
+#if defined(__x86_64__)
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+}
+
+static bool has_avx512vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
 
 static double first_float(const void *v)
 {
@@ -196,15 +247,23 @@ static double i8_vnni(const char *part, size_t n_bytes, double *sink)
     return (double)n_rounds * N_ACC * 64 * 2;
 }
 
+#endif
+
+/* Of each kind the better ones first. */
 static const limit limits[] = {
-    {"read", "GB/s", VLM_CPU_AVX2, read_avx2},
-    {"read", "GB/s", VLM_CPU_AVX512, read_avx512},
-    {"fp32", "GFLOP/s", VLM_CPU_AVX2, f32_avx2},
-    {"fp32", "GFLOP/s", VLM_CPU_AVX512, f32_avx512},
-    {"bf16", "GFLOP/s", VLM_CPU_AVX512BF16, bf16_avx512},
-    {"int8", "GOP/s", VLM_CPU_AVX2, i8_avx2},
-    {"int8", "GOP/s", VLM_CPU_AVX512, i8_avx512},
-    {"int8", "GOP/s", VLM_CPU_AVX512VNNI, i8_vnni},
+#if defined(__x86_64__)
+    {"read", "memory read", "GB/s", "avx512", AVX512, has_avx512, read_avx512},
+    {"read", "memory read", "GB/s", "avx2", AVX2, has_avx2, read_avx2},
+#endif
+    {"read", "memory read", "GB/s", "plain", PLAIN, has_plain, read_plain},
+#if defined(__x86_64__)
+    {"f32", "f32 multiply-add", "Gop/s", "avx512", AVX512, has_avx512, f32_avx512},
+    {"f32", "f32 multiply-add", "Gop/s", "avx2", AVX2, has_avx2, f32_avx2},
+    {"bf16", "bf16 dot product", "Gop/s", "avx512bf16", AVX512, has_avx512bf16, bf16_avx512},
+    {"i8", "int8 dot product", "Gop/s", "avx512vnni", AVX512, has_avx512vnni, i8_vnni},
+    {"i8", "int8 dot product", "Gop/s", "avx512", AVX512, has_avx512, i8_avx512},
+    {"i8", "int8 dot product", "Gop/s", "avx2", AVX2, has_avx2, i8_avx2},
+#endif
 };
 
 static void *run(void *arg)
@@ -216,10 +275,10 @@ static void *run(void *arg)
     (void)sched_setaffinity(0, sizeof set, &set);
     for (int i = 0; i < REPEATS; i++) {
         (void)pthread_barrier_wait(j->together);
-        const uint64_t start = vlm_clock_ns();
+        const double start = now_s();
         j->work = j->what->run(j->part, j->n_bytes, &j->sink);
         (void)pthread_barrier_wait(j->together);
-        j->seconds[i] = vlm_clock_seconds(start, vlm_clock_ns());
+        j->seconds[i] = now_s() - start;
     }
     return NULL;
 }
@@ -265,48 +324,72 @@ static double measure(const limit *what, int n, const char *buf, const cpu_set_t
     return work / best * 1e-9;
 }
 
-static void measure_all(int n_max, bool json, const char *buf, const cpu_set_t *set)
+static void measure_all(family best, int n_max, bool json, const char *buf, const cpu_set_t *set)
 {
-    const char *before = "";
-    if (json) (void)printf("{\"results\":[");
+    const char *kind = "", *before = "";
+    if (json) (void)printf("{\"limits\":[");
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         const limit *l = &limits[i];
-        if (!vlm_cpu_level_has(l->level)) continue;
+        if (strcmp(kind, l->kind) == 0 || l->family > best || !l->has()) continue;
+        kind = l->kind;
         for (int n = 1; n <= n_max; n = n < n_max && n * 2 > n_max ? n_max : n * 2) {
             const double value = measure(l, n, buf, set);
-            const char *level = vlm_cpu_level_name(l->level);
             if (json)
-                (void)printf("%s{\"kind\":\"%s\",\"level\":\"%s\",\"threads\":%d,\"value\":%.6g,"
-                             "\"unit\":\"%s\"}",
-                             before, l->kind, level, n, value, l->unit);
+                (void)printf("%s\n{\"kind\":\"%s\",\"isa\":\"%s\",\"threads\":%d,"
+                             "\"value\":%.6g,\"unit\":\"%s\"}",
+                             before, l->kind, l->isa, n, value, l->unit);
             else
-                (void)printf("%-5s %-11s %3d threads %9.1f %s\n", l->kind, level, n, value,
-                             l->unit);
+                (void)printf("%-18s %-10s %3d thread%s %9.1f %s\n", l->name, l->isa, n,
+                             n == 1 ? " " : "s", value, l->unit);
             before = ",";
             (void)fflush(stdout);
         }
     }
-    if (json) (void)printf("]}\n");
+    if (json) (void)printf("\n]}\n");
+}
+
+typedef struct options {
+    bool json;
+    family best;
+    long n_threads;
+} options;
+
+static bool parse(int argc, char **argv, options *o)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--json") == 0) {
+            o->json = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--threads") == 0)
+            o->n_threads = strtol(value, NULL, 10);
+        else if (strcmp(argv[i], "--isa") == 0 && strcmp(value, "avx2") == 0)
+            o->best = AVX2;
+        else if (strcmp(argv[i], "--isa") != 0 || strcmp(value, "avx512") != 0)
+            return false;
+        i++;
+    }
+    return o->n_threads >= 1 && o->n_threads <= THREADS_MAX;
 }
 
 int main(int argc, char **argv)
 {
     cpu_set_t set;
-    const bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-    long n = argc > 1 + json ? strtol(argv[1 + json], NULL, 10) : (long)vlm_cpu_count();
-    if (n < 1 || n > THREADS_MAX || argc > 2 + json) {
-        (void)fprintf(stderr, "usage: bench_limits [--json] [THREADS]\n");
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) CPU_SET(0, &set);
+    options o = {.best = AVX512, .n_threads = CPU_COUNT(&set)};
+    if (!parse(argc, argv, &o)) {
+        (void)fprintf(stderr, "usage: limits [--json] [--isa avx2|avx512] [--threads N]\n");
         return 2;
     }
-    CPU_ZERO(&set);
-    (void)sched_getaffinity(0, sizeof set, &set);
     char *buf = mmap(NULL, buf_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (buf == MAP_FAILED) {
-        perror("limits: 2 GiB to read");
+        perror("limits: 2 GiB of memory");
         return 1;
     }
     (void)madvise(buf, buf_bytes, MADV_HUGEPAGE);
     memset(buf, 1, buf_bytes);
-    measure_all((int)n, json, buf, &set);
+    measure_all(o.best, (int)o.n_threads, o.json, buf, &set);
     return 0;
 }
