@@ -86,6 +86,18 @@ class Comparison:
             entry["error"] = str(e)
             say(f"    {e}")
         self.runs.append(entry)
+        self.save()
+
+    def save(self, found_quality=None):
+        """After each measurement, so that what was found outlives an interruption."""
+        report = report_of(self, found_quality)
+        os.makedirs(self.a.results, exist_ok=True)
+        name = re.sub(r"[^a-z0-9]+", "-", report["cpu"].lower()).strip("-")
+        self.path = os.path.join(self.a.results, f"{name}-{self.a.shape}.json")
+        with open(self.path, "w", encoding="utf-8") as f:
+            json.dump(report, f, indent=1)
+            f.write("\n")
+        return report
 
     def refused(self, engine, dtype):
         return any(r["engine"] == engine and r["dtype"] == dtype and r.get("error") for r in self.runs)
@@ -186,14 +198,8 @@ def measure(a):
     for number in range(a.rounds):
         say(f"round {number + 1} of {a.rounds}")
         c.one_round(number)
-    report = report_of(c, c.check_quality() if a.check_quality else None)
-    os.makedirs(a.results, exist_ok=True)
-    name = re.sub(r"[^a-z0-9]+", "-", report["cpu"].lower()).strip("-")
-    path = os.path.join(a.results, f"{name}-{a.shape}.json")
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(report, f, indent=1)
-        f.write("\n")
-    say(f"written to {path}")
+    report = c.save(c.check_quality() if a.check_quality else None)
+    say(f"written to {c.path}")
     return report
 
 
