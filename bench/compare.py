@@ -22,7 +22,7 @@ import plot  # noqa: E402
 import quality  # noqa: E402
 import table  # noqa: E402
 from peers import Environment, say  # noqa: E402
-from shapes import SHAPES  # noqa: E402
+from shapes import BLOCK, SHAPES, all_weights  # noqa: E402
 
 PEERS = ("llama.cpp", "transformers")
 TESTS = "load,prefill,decode,encode,ttft_new,memory"
@@ -111,6 +111,9 @@ class Comparison:
         if engine == "llama.cpp":
             return self.run_json(engine, [self.tool("peer_llama.py"), "measure", self.gguf(dtype), "--mmproj",
                                           self.mmproj(), *runs])
+        needed, there = all_weights(SHAPES[self.a.shape]) * BLOCK[dtype], memory_available()
+        if needed > 0.9 * there:  # it would take the machine with it
+            raise clients.Failed(f"needs {needed * 1e-9:.1f} GB of memory, {there * 1e-9:.1f} GB are free")
         return self.run_json(engine, [self.tool("peer_transformers.py"), self.hf, dtype, *runs])
 
     def serve(self, engine, dtype, seed):
@@ -169,6 +172,11 @@ class Comparison:
                 out.append(quality.compare(engine, dtype, wanted, quality.read_raw(raw, len(ids))))
                 os.unlink(raw)
         return out
+
+
+def memory_available():
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return [int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable")][0]
 
 
 def cpu_facts():

@@ -4,7 +4,7 @@ import html
 from table import OPPONENTS, number, rows_of
 
 COLOURS = {"vlmd": "#2b6cb0", "llama.cpp": "#a0aec0", "transformers": "#d69e2e"}
-LEFT, BAR, WIDTH, LINE = 190, 360, 680, 17
+LEFT, BAR, WIDTH, LINE = 190, 360, 720, 17
 
 
 def bar(y, name, value, text, share):

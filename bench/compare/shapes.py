@@ -1,6 +1,7 @@
 """shapes.py - the shapes of the models that are compared: their tensors, the work of a token and of a picture.
 Not: their numbers (random_model.py).  Needs nothing but Python."""
 import dataclasses
+import math
 
 BLOCK = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 34 / 32, "q4": 18 / 32}  # bytes of a weight
 
@@ -81,6 +82,10 @@ def tensors(s):
 def decoder_weights(s):
     """Weights that every token of a prompt meets: the layers' matrices."""
     return s.layers * sum(rows * cols for _, rows, cols in layer_matrices(s))
+
+
+def all_weights(s):
+    return sum(math.prod(shape) for _, shape, _, _ in tensors(s))
 
 
 def token_bytes(s, dtype, engine):
