@@ -222,7 +222,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < b.n_weight_bytes; i++)
         b.weights[i] = i % 2 == 1 ? 0x3c : (unsigned char)(i * 37 % 128);
     for (size_t i = 0; i < N_ELEMS; i++) b.x[i] = (float)(i * 7919 % 2001) * 1e-3f - 1.0f;
-    for (int level = vlm_cpu_level_best(); level >= 0; level--) {
+    for (int level = (int)vlm_cpu_level_best(); level >= 0; level--) {
         if (!bench_level(&b, (vlm_cpu_level)level)) goto done;
     }
     status = EXIT_SUCCESS;
