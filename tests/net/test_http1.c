@@ -345,6 +345,14 @@ static void tiny_chunks_come_to_an_end(void **state)
     assert_true(max_store < 1024);
 }
 
+/* Time on the CPU: what else runs does not count. */
+static double thread_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* A header fed byte by byte takes a time in proportion to its length. */
 static void time_is_linear(void **state)
 {
@@ -360,10 +368,10 @@ static void time_is_linear(void **state)
             vlm_bytes body;
             vlm_http1_init(&p, &limits);
             assert_int_equal(next(&p, GET "X: ", &n_used, &body), VLM_HTTP1_NEED_MORE);
-            const uint64_t start = vlm_clock_ns();
+            const double start = thread_seconds();
             for (size_t i = 0; i < n; i++)
                 assert_true(vlm_http1_next(&p, "y", 1, &n_used, &body) == VLM_HTTP1_NEED_MORE);
-            const double s = vlm_clock_seconds(start, vlm_clock_ns());
+            const double s = thread_seconds() - start;
             if (s < seconds[k]) seconds[k] = s;
             vlm_http1_fini(&p);
         }
