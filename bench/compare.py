@@ -79,7 +79,7 @@ class Comparison:
     def record(self, engine, dtype, what, run):
         """What run() gives, or why it gave nothing."""
         say(f"  {engine} {dtype}: {what}")
-        entry = {"engine": engine, "dtype": dtype, "what": what}
+        entry = {"engine": engine, "dtype": dtype, "what": what, "load_before": os.getloadavg()[0]}
         try:
             entry.update(run())
         except (clients.Failed, subprocess.SubprocessError, ValueError) as e:
@@ -129,14 +129,18 @@ class Comparison:
         side = SHAPES[self.a.shape].image
         return {"results": clients.measure(command, port, side, seed, self.variables(engine))}
 
-    def one_round(self, number):
+    def measure_limits(self):
         command = [self.a.limits, "--json", "--threads", str(self.a.threads)]
         if self.a.cpu_level:
             command += ["--isa", self.a.cpu_level]
         say("  limits of the machine")
-        self.limits.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["limits"])
+        p = subprocess.run(command, capture_output=True, text=True, check=True)
+        self.limits.append(json.loads(p.stdout)["limits"])
+
+    def one_round(self, number):
         done = set()
         for dtype in self.a.dtypes:
+            self.measure_limits()  # often, since a neighbour may have been busy
             for engine, kind in [("vlmd", dtype), *table.OPPONENTS[dtype]]:
                 wanted = engine == "vlmd" or engine in self.a.peers
                 if not wanted or (engine, kind) in done or self.refused(engine, kind):

@@ -156,6 +156,9 @@ def text_of(report):
            f"{report['rounds']} rounds"]
     out += [f"limit: {kind} {x['value']:.4g} {'GB/s' if kind == 'read' else 'Gop/s'} ({x['isa']})"
             for kind, x in limits.items()]
+    busy = max((run.get("load_before", 0) for run in report["runs"]), default=0)
+    if busy > 2 * report["threads"]:  # our own runs leave up to one a thread behind
+        out.append(f"WARNING: others used this machine meanwhile (load {busy:.1f}): speeds and shares are of little worth")
     for dtype in report["dtypes"]:
         out += block(dtype, report)
     quality = report.get("quality")
