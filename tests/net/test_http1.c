@@ -5,7 +5,8 @@
 
 #include <cmocka.h>
 
-#include "base/clock.h"
+#include <time.h>
+
 #include "failmalloc.h"
 #include "net/http1_parts.h"
 #include "net/http1_trace.h"
