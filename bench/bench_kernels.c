@@ -275,7 +275,7 @@ int main(int argc, char **argv)
         b.weights[i] = (unsigned char)(i % 2 == 1 ? 0x3c | (random >> 24 & 0x80) : random >> 24);
     }
     for (size_t i = 0; i < N_ACT_ELEMS; i++) b.x[i] = (float)(i * 7919 % 2001) * 1e-3f - 1.0f;
-    for (int level = vlm_cpu_level_best(); level >= 0; level--) {
+    for (int level = (int)vlm_cpu_level_best(); level >= 0; level--) {
         if (!bench_level(&b, (vlm_cpu_level)level)) goto done;
     }
     status = EXIT_SUCCESS;

@@ -293,6 +293,7 @@ void vlm_cpu_kernels_fill_avx512(vlm_cpu_kernels *kernels)
     kernels->linear[VLM_DTYPE_BF16] = linear_bf16_avx512;
     vlm_cpu_fill_pack_avx512(kernels);
     vlm_cpu_fill_packed_avx512(kernels);
+    vlm_cpu_fill_packed_bf16_avx512(kernels);
 }
 
 #endif
