@@ -138,10 +138,12 @@ vlm_attn_block_kernel vlm_cpu_attn_block_reference;
 void vlm_cpu_fill_linear_avx2(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_attn_avx2(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_packed_avx2(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_packed_bf16_avx2(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_pack_avx2(vlm_cpu_kernels *kernels);
 
 /* Parts of the AVX-512 level, for its fill function. */
 void vlm_cpu_fill_packed_avx512(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_packed_bf16_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_pack_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_attn_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_rows_avx512(vlm_cpu_kernels *kernels);

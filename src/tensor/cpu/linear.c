@@ -133,9 +133,14 @@ static void packed_range(void *ctx, size_t begin, size_t end, uint32_t thread_id
     }
 }
 
-/* Rows for which a block's rows, made ready, take at most half of the cache. */
+/* Rows for which a block's rows, made ready, take at most half of the cache.  The kernels of
+ * BF16_DOT go by blocks of k as well and need not care. */
 static size_t packed_block_rows(const linear_job *job)
 {
+    if (job->w->dtype == VLM_DTYPE_BF16_DOT) {
+        const size_t rows = div_up(job->n, div_up(job->n, VLM_PACKED_ROWS_MAX));
+        return div_up(rows, ROW_TILE) * ROW_TILE;
+    }
     const size_t n_blocks = 2 * vlm_pack_n_chunks(job->w->n_cols);
     const size_t fit =
         job->cpu->l2_bytes / 2 / (n_blocks * prepared_block_bytes(job->w->dtype) + 1);

@@ -295,6 +295,7 @@ void vlm_cpu_kernels_fill_avx512(vlm_cpu_kernels *kernels)
     vlm_cpu_fill_packed_avx512(kernels);
     vlm_cpu_fill_attn_avx512(kernels);
     vlm_cpu_fill_rows_avx512(kernels);
+    vlm_cpu_fill_packed_bf16_avx512(kernels);
 }
 
 #endif

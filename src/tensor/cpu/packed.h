@@ -89,8 +89,9 @@ typedef void vlm_prepare_kernel(void *to, size_t stride, const float *x, size_t 
  * VLM_PACKED_OUTS_MAX; w at the first of their groups; bias [n_out] or NULL.
  * Order of Q8 and Q4: the products of a block as whole numbers, which are exact; then for each
  * block in a row sum = fma(products, weight scale * x scale, sum).  Hence all levels give the same
- * bits.  Order of BF16_DOT: for each pair of columns in a row the second product, then the first,
- * each fused with the sum. */
+ * bits.  Order of BF16_DOT: one sum; for each pair of columns in a row the second
+ * product, then the first, each fused with the sum.  All levels have this order; AVX512BF16 takes
+ * subnormal numbers for zeros, hence its bits may be others. */
 typedef void vlm_packed_kernel(float *y, size_t y_stride, const void *x, size_t n, const void *w,
                                size_t n_out, size_t n_chunks, const float *bias, bool add);
 

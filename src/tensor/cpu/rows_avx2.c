@@ -164,6 +164,7 @@ void vlm_cpu_kernels_fill_avx2(vlm_cpu_kernels *kernels)
     vlm_cpu_fill_linear_avx2(kernels);
     vlm_cpu_fill_pack_avx2(kernels);
     vlm_cpu_fill_packed_avx2(kernels);
+    vlm_cpu_fill_packed_bf16_avx2(kernels);
     vlm_cpu_fill_attn_avx2(kernels);
     kernels->sum_squares = sum_squares_avx2;
     kernels->mean_var = mean_var_avx2;
