@@ -20,7 +20,10 @@ struct CMUnitTest {
     void (*run)(void **state);
 };
 
-#define cmocka_unit_test(function) {.name = #function, .run = function}
+#define cmocka_unit_test(function)                                                                 \
+    {                                                                                              \
+        .name = #function, .run = function                                                         \
+    }
 #define print_message(...) ((void)printf(__VA_ARGS__))
 #define print_error(...) ((void)fprintf(stderr, __VA_ARGS__))
 #define skip() longjmp(cmocka_end, CMOCKA_SKIPPED)
@@ -39,8 +42,7 @@ struct CMUnitTest {
 #define assert_false(c) cmocka_check(!(c), "not " #c)
 #define assert_null(p) cmocka_check((p) == NULL, #p " is NULL")
 #define assert_non_null(p) cmocka_check((p) != NULL, #p " is not NULL")
-#define assert_ptr_equal(a, b)                                                                     \
-    cmocka_check((const void *)(a) == (const void *)(b), #a " is " #b)
+#define assert_ptr_equal(a, b) cmocka_check((const void *)(a) == (const void *)(b), #a " is " #b)
 #define assert_string_equal(a, b) cmocka_check(strcmp(a, b) == 0, #a " is " #b)
 #define assert_memory_equal(a, b, n) cmocka_check(memcmp(a, b, n) == 0, #a " has the bytes of " #b)
 #define assert_int_equal(a, b)                                                                     \
@@ -64,7 +66,10 @@ static inline int cmocka_run(const struct CMUnitTest *tests, size_t n_tests)
         n_passed += end == 0;
         n_failed += end == CMOCKA_FAILED;
         n_skipped += end == CMOCKA_SKIPPED;
-        printf("[  %s ] %s\n", end == 0 ? "     OK" : end == CMOCKA_SKIPPED ? "SKIPPED" : "FAILED ",
+        printf("[  %s ] %s\n",
+               end == 0                ? "     OK"
+               : end == CMOCKA_SKIPPED ? "SKIPPED"
+                                       : "FAILED ",
                tests[i].name);
     }
     printf("[==========] %zu test(s) run.\n[  PASSED  ] %zu test(s).\n", n_tests, n_passed);
