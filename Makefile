@@ -48,4 +48,4 @@ install: build ## to PREFIX (default /usr/local), stripped
 	@cmake --install $(BUILD) --prefix $(PREFIX) --strip --component program
 
 clean: ## remove all build folders
-	@rm -rf build build-asan build-tsan build-fuzz
+	@rm -rf build build-asan build-tsan build-fuzz build-arm

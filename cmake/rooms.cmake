@@ -1,8 +1,12 @@
-# vlm_room(NAME LINKS ...): the static library vlm_NAME of every .c under src/NAME.
+# vlm_room(NAME LINKS ... [WITHOUT ...]): the static library vlm_NAME of every .c under src/NAME, but
+# for the files named (without .c).
 # A kernel file's suffix names its instruction set; only that file is compiled for it.
 function(vlm_room name)
-    cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
+    cmake_parse_arguments(ARG "" "" "LINKS;WITHOUT" ${ARGN})
     file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.c)
+    foreach(left_out ${ARG_WITHOUT})
+        list(FILTER sources EXCLUDE REGEX "/${left_out}\\.c$")
+    endforeach()
     if(NOT sources)
         file(WRITE ${PROJECT_BINARY_DIR}/empty_${name}.c "typedef int vlm_room_is_empty;\n")
         set(sources ${PROJECT_BINARY_DIR}/empty_${name}.c)
@@ -10,6 +14,16 @@ function(vlm_room name)
     add_library(vlm_${name} STATIC ${sources})
     target_link_libraries(vlm_${name} PUBLIC vlm_flags ${ARG_LINKS})
     foreach(source ${sources})
+        # _neon.c needs no flags: every 64-bit ARM has it.
+        if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+            if(source MATCHES "_dotprod\\.c$")
+                set_source_files_properties(${source} PROPERTIES
+                    COMPILE_OPTIONS "-march=armv8.2-a+dotprod")
+            elseif(source MATCHES "_i8mm\\.c$")
+                set_source_files_properties(${source} PROPERTIES
+                    COMPILE_OPTIONS "-march=armv8.2-a+dotprod+i8mm")
+            endif()
+        endif()
         # Elsewhere the file is empty, and the compiler knows no such flags.
         if(source MATCHES "_avx2\\.c$" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
             set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")

@@ -6,6 +6,7 @@ A stage that fails does not keep the later ones from running.  Counted are singl
 fuzzed targets, and lint steps."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -94,6 +95,16 @@ def pytest(folder, *paths):
     return total
 
 
+def arm():
+    """The kernels of 64-bit ARM: cross-built, run by qemu-user as three CPUs (tests/CMakeLists.txt)."""
+    missing = [tool for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64") if shutil.which(tool) is None]
+    if missing:
+        print(f"not run: {' and '.join(missing)} not installed (tools/packages.txt)")
+        return Count(skipped=1)
+    built = build("arm")
+    return built if built.failed else ctest("build-arm")
+
+
 SERVERS = [f"tests/e2e/test_{name}.py" for name in ("worker", "api", "http", "faults", "urls")]
 
 STAGES = {
@@ -109,6 +120,7 @@ STAGES = {
     "unit tests with thread sanitizer": lambda: ctest("build-tsan"),
     "answers with thread sanitizer": lambda: pytest("build-tsan", "tests/e2e/test_run.py", "-k", "threads or timings"),
     "servers with thread sanitizer": lambda: pytest("build-tsan", *SERVERS),
+    "arm": arm,
     "fuzz targets": lambda: run_counted(PYTHON, "tools/fuzz.py", FUZZ_SECONDS),
 }
 

@@ -10,6 +10,10 @@ static fill_fn *const fills[VLM_CPU_N_LEVELS] = {
     [VLM_CPU_AVX512] = vlm_cpu_kernels_fill_avx512,
     [VLM_CPU_AVX512VNNI] = vlm_cpu_kernels_fill_avx512vnni,
     [VLM_CPU_AVX512BF16] = vlm_cpu_kernels_fill_avx512bf16,
+#elif defined(__aarch64__)
+    [VLM_CPU_NEON] = vlm_cpu_kernels_fill_neon,
+    [VLM_CPU_DOTPROD] = vlm_cpu_kernels_fill_dotprod,
+    [VLM_CPU_I8MM] = vlm_cpu_kernels_fill_i8mm,
 #endif
 };
 

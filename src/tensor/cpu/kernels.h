@@ -125,6 +125,9 @@ void vlm_cpu_kernels_fill_avx2(vlm_cpu_kernels *kernels);
 void vlm_cpu_kernels_fill_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_kernels_fill_avx512vnni(vlm_cpu_kernels *kernels);
 void vlm_cpu_kernels_fill_avx512bf16(vlm_cpu_kernels *kernels);
+void vlm_cpu_kernels_fill_neon(vlm_cpu_kernels *kernels);
+void vlm_cpu_kernels_fill_dotprod(vlm_cpu_kernels *kernels);
+void vlm_cpu_kernels_fill_i8mm(vlm_cpu_kernels *kernels);
 
 /* Parts of the reference level, for its fill function. */
 void vlm_cpu_fill_packed_reference(vlm_cpu_kernels *kernels);
@@ -147,5 +150,11 @@ void vlm_cpu_fill_packed_bf16_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_pack_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_attn_avx512(vlm_cpu_kernels *kernels);
 void vlm_cpu_fill_rows_avx512(vlm_cpu_kernels *kernels);
+
+/* Parts of the NEON level, for its fill function. */
+void vlm_cpu_fill_linear_neon(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_attn_neon(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_packed_neon(vlm_cpu_kernels *kernels);
+void vlm_cpu_fill_pack_neon(vlm_cpu_kernels *kernels);
 
 #endif
