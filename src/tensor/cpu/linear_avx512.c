@@ -152,6 +152,19 @@ VLM_INLINE void ask_for_block(const vlm_dtype dtype, const call *c, block *b)
     b->n_asked++;
 }
 
+/* The last n < LANES columns of a tile. */
+VLM_INLINE void panel_tail(const size_t n_rows, const call *c, __m512 s[TILE_ROWS][TILE_OUTS],
+                           const float *x, const float *w, size_t n)
+{
+    VLM_UNROLL
+    for (size_t r = 0; r < n_rows; r++) {
+        const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(n), x + r * c->n_k);
+        VLM_UNROLL
+        for (size_t o = 0; o < TILE_OUTS; o++)
+            s[r][o] = _mm512_fmadd_ps(value, _mm512_load_ps(w + o * LANES), s[r][o]);
+    }
+}
+
 /* n_rows (a constant) x TILE_OUTS over one block of k.  The first rows fill the panel. */
 VLM_INLINE void panel_tile(const vlm_dtype dtype, const size_t n_rows, const bool fills,
                            const call *c, const block *b, size_t row, size_t group)
@@ -200,17 +213,11 @@ VLM_INLINE void panel_tile(const vlm_dtype dtype, const size_t n_rows, const boo
         }
     }
     if (k < b->len) {
-        const size_t n = b->len - k;
         for (size_t o = 0; o < TILE_OUTS && fills; o++)
-            _mm512_store_ps(w + o * LANES,
-                            vlm_load16_first(dtype, from[o] + (b->k + k) * size_of(dtype), n));
-        VLM_UNROLL
-        for (size_t r = 0; r < n_rows; r++) {
-            const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(n), x + r * c->n_k + k);
-            VLM_UNROLL
-            for (size_t o = 0; o < TILE_OUTS; o++)
-                s[r][o] = _mm512_fmadd_ps(value, _mm512_load_ps(w + o * LANES), s[r][o]);
-        }
+            _mm512_store_ps(
+                w + o * LANES,
+                vlm_load16_first(dtype, from[o] + (b->k + k) * size_of(dtype), b->len - k));
+        panel_tail(n_rows, c, s, x + k, w, b->len - k);
     }
     if (b->k + b->len == c->n_k) {
         VLM_UNROLL
