@@ -95,18 +95,24 @@ VLM_INLINE void few_tile(const vlm_dtype dtype, const size_t n_rows, const size_
     const float *x = f->x + row * n_k;
     const __m256 zero = _mm256_setzero_ps();
     __m256 s[FEW_TILE_ROWS][FEW_TILE_OUTS];
+    VLM_UNROLL
     for (size_t r = 0; r < FEW_TILE_ROWS; r++) s[r][0] = s[r][1] = zero;
     const size_t line = 64 / size;
     size_t k = 0;
     for (; k + line <= n_k; k += line) {
+        VLM_UNROLL
         for (size_t o = 0; o < n_outs; o++)
             _mm_prefetch((const char *)w + (o + n_outs) * row_bytes + k * size, _MM_HINT_T0);
+        VLM_UNROLL
         for (size_t i = 0; i < line; i += 8) {
             __m256 weight[FEW_TILE_OUTS];
+            VLM_UNROLL
             for (size_t o = 0; o < n_outs; o++)
                 weight[o] = vlm_load8(dtype, w + o * row_bytes + (k + i) * size);
+            VLM_UNROLL
             for (size_t r = 0; r < n_rows; r++) {
                 const __m256 value = _mm256_loadu_ps(x + r * n_k + k + i);
+                VLM_UNROLL
                 for (size_t o = 0; o < n_outs; o++)
                     s[r][o] = _mm256_fmadd_ps(value, weight[o], s[r][o]);
             }
@@ -114,13 +120,16 @@ VLM_INLINE void few_tile(const vlm_dtype dtype, const size_t n_rows, const size_
     }
     for (; k < n_k; k += 8) {
         const size_t n = n_k - k < 8 ? n_k - k : 8;
+        VLM_UNROLL
         for (size_t o = 0; o < n_outs; o++) {
             const unsigned char *from = w + o * row_bytes + k * size;
             const __m256 weight = n == 8 ? vlm_load8(dtype, from) : vlm_load8_first(dtype, from, n);
+            VLM_UNROLL
             for (size_t r = 0; r < n_rows; r++)
                 s[r][o] = _mm256_fmadd_ps(vlm_load_first(x + r * n_k + k, n), weight, s[r][o]);
         }
     }
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++)
         store_outs(f->y + (row + r) * f->y_stride + out,
                    vlm_sum_lanes_x4(s[r][0], n_outs > 1 ? s[r][1] : zero, zero, zero), n_outs,
@@ -157,13 +166,30 @@ typedef struct block {
     float *y;
     size_t x_stride, y_stride, len;
     bool first, last, add;
+    const unsigned char *ask; /* an output's weights in the next block */
+    size_t row_bytes, block_bytes, asked_bytes, n_to_ask;
 } block;
+
+/* Ask for an eighth of the next block of an output's weights, so that all tiles ask for all. */
+VLM_INLINE void ask_for_block(block *b)
+{
+    if (b->n_to_ask == 0) return;
+    for (size_t i = 0; i < b->block_bytes / 8; i += 64)
+        _mm_prefetch((const char *)b->ask + b->asked_bytes + i, _MM_HINT_T1);
+    b->asked_bytes += b->block_bytes / 8;
+    if (b->asked_bytes < b->block_bytes) return;
+    b->asked_bytes = 0;
+    b->ask += b->row_bytes;
+    b->n_to_ask--;
+}
 
 /* The tile at row r, output o, over one block of k. */
 VLM_INLINE void tile(const size_t n_rows, const size_t n_outs, const block *b, size_t r, size_t o)
 {
     __m256 s[VLM_TILE_ROWS][VLM_TILE_OUTS];
+    VLM_UNROLL
     for (size_t i = 0; i < n_rows; i++) {
+        VLM_UNROLL
         for (size_t j = 0; j < VLM_TILE_OUTS; j++) {
             s[i][j] = b->first || j >= n_outs ? _mm256_setzero_ps()
                                               : _mm256_load_ps(b->sums[r + i][o + j]);
@@ -171,25 +197,30 @@ VLM_INLINE void tile(const size_t n_rows, const size_t n_outs, const block *b, s
     }
     vlm_dot_tile(n_rows, n_outs, s, b->x + r * b->x_stride, b->x_stride,
                  b->panel + o * VLM_LINEAR_K_BLOCK, VLM_LINEAR_K_BLOCK, b->len);
+    VLM_UNROLL
     for (size_t i = 0; i < n_rows; i++) {
         if (b->last) {
             store_outs(b->y + (r + i) * b->y_stride + o,
                        vlm_sum_lanes_x4(s[i][0], s[i][1], s[i][2], s[i][3]), n_outs,
                        b->bias == NULL ? NULL : b->bias + o, b->add);
         } else {
+            VLM_UNROLL
             for (size_t j = 0; j < n_outs; j++) _mm256_store_ps(b->sums[r + i][o + j], s[i][j]);
         }
     }
 }
 
-VLM_INLINE void tile_row(const size_t n_rows, const block *b, size_t r, size_t n_out)
+VLM_INLINE void tile_row(const size_t n_rows, block *b, size_t r, size_t n_out)
 {
     size_t o = 0;
-    for (; o + VLM_TILE_OUTS <= n_out; o += VLM_TILE_OUTS) tile(n_rows, VLM_TILE_OUTS, b, r, o);
+    for (; o + VLM_TILE_OUTS <= n_out; o += VLM_TILE_OUTS) {
+        ask_for_block(b);
+        tile(n_rows, VLM_TILE_OUTS, b, r, o);
+    }
     for (; o < n_out; o++) tile(n_rows, 1, b, r, o);
 }
 
-static void block_run(const block *b, size_t n, size_t n_out)
+static void block_run(block *b, size_t n, size_t n_out)
 {
     size_t r = 0;
     for (; r + VLM_TILE_ROWS <= n; r += VLM_TILE_ROWS) tile_row(VLM_TILE_ROWS, b, r, n_out);
@@ -224,12 +255,17 @@ VLM_INLINE void linear_rows(const vlm_dtype dtype, vlm_widen_kernel *widen, floa
         .x_stride = n_k,
         .y_stride = y_stride,
         .add = add,
+        .row_bytes = n_k * size,
+        .block_bytes = VLM_LINEAR_K_BLOCK * size,
     };
     for (size_t k = 0; k == 0 || k < n_k; k += VLM_LINEAR_K_BLOCK) {
         b.len = n_k - k < VLM_LINEAR_K_BLOCK ? n_k - k : VLM_LINEAR_K_BLOCK;
         b.x = x + k;
         b.first = k == 0;
         b.last = k + b.len == n_k;
+        b.ask = from + (b.last ? n_out * n_k : k + b.len) * size;
+        b.asked_bytes = 0;
+        b.n_to_ask = n_out;
         for (size_t o = 0; o < n_out; o++)
             widen(panel + o * VLM_LINEAR_K_BLOCK, from + (o * n_k + k) * size, b.len);
         block_run(&b, n, n_out);

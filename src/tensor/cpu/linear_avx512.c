@@ -7,9 +7,6 @@
 
 #if defined(__AVX512F__)
 
-/* Only so does gcc keep an array of sums in registers from their first load to the last store. */
-#define UNROLL _Pragma("GCC unroll 8")
-
 enum {
     LANES = 16,
     TILE_ROWS = 6, /* 24 sums, 4 outputs and a row in flight of 32 registers */
@@ -58,8 +55,8 @@ VLM_INLINE void direct_tile(const vlm_dtype dtype, const size_t n_rows, const si
     const unsigned char *w = c->w + out * row_bytes;
     const float *x = c->x + row * n_k;
     __m512 s[TILE_ROWS][TILE_OUTS];
-    UNROLL
-    for (size_t r = 0; r < n_rows; r++) UNROLL
+    VLM_UNROLL
+    for (size_t r = 0; r < n_rows; r++) VLM_UNROLL
     for (size_t o = 0; o < TILE_OUTS; o++) s[r][o] = _mm512_setzero_ps();
     size_t k = 0;
     for (; k + line <= n_k; k += line) {
@@ -67,18 +64,18 @@ VLM_INLINE void direct_tile(const vlm_dtype dtype, const size_t n_rows, const si
          * next group of outputs begins. */
         const size_t at = k * size + AHEAD_BYTES;
         const size_t ahead = at < row_bytes ? at : at + (n_outs - 1) * row_bytes;
-        UNROLL
+        VLM_UNROLL
         for (size_t o = 0; o < n_outs; o++)
             _mm_prefetch((const char *)w + o * row_bytes + ahead, _MM_HINT_T0);
         for (size_t i = 0; i < line; i += LANES) {
             __m512 weight[TILE_OUTS];
-            UNROLL
+            VLM_UNROLL
             for (size_t o = 0; o < n_outs; o++)
                 weight[o] = vlm_load16(dtype, w + o * row_bytes + (k + i) * size);
-            UNROLL
+            VLM_UNROLL
             for (size_t r = 0; r < n_rows; r++) {
                 const __m512 value = _mm512_loadu_ps(x + r * n_k + k + i);
-                UNROLL
+                VLM_UNROLL
                 for (size_t o = 0; o < n_outs; o++)
                     s[r][o] = _mm512_fmadd_ps(value, weight[o], s[r][o]);
             }
@@ -86,19 +83,19 @@ VLM_INLINE void direct_tile(const vlm_dtype dtype, const size_t n_rows, const si
     }
     for (; k < n_k; k += LANES) {
         const size_t n = n_k - k < LANES ? n_k - k : LANES;
-        UNROLL
+        VLM_UNROLL
         for (size_t o = 0; o < n_outs; o++) {
             const unsigned char *from = w + o * row_bytes + k * size;
             const __m512 weight =
                 n == LANES ? vlm_load16(dtype, from) : vlm_load16_first(dtype, from, n);
-            UNROLL
+            VLM_UNROLL
             for (size_t r = 0; r < n_rows; r++) {
                 const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(n), x + r * n_k + k);
                 s[r][o] = _mm512_fmadd_ps(value, weight, s[r][o]);
             }
         }
     }
-    UNROLL
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++)
         store_outs(c->y + (row + r) * c->y_stride + out,
                    vlm_sum_16_lanes_x4(s[r][0], s[r][1], s[r][2], s[r][3]), n_outs,
@@ -132,7 +129,8 @@ typedef struct block {
     float *panel; /* [groups of TILE_OUTS][vectors of k][TILE_OUTS][LANES] */
     float *sums;  /* [tiles of rows][groups][TILE_ROWS][TILE_OUTS][LANES] */
     size_t k, len, group_len, n_rows, n_out, n_groups;
-    size_t asked_line; /* of the next block's weights */
+    const unsigned char *ask; /* an output's weights in the next block */
+    size_t asked_bytes, n_asked;
 } block;
 
 enum {
@@ -140,17 +138,31 @@ enum {
     PANEL_AHEAD = 8 * TILE_OUTS * LANES,
 };
 
-/* Ask for some lines of the next block's weights, so that all tiles ask for all of them. */
+/* Ask for a quarter of the next block of an output's weights, so that all tiles ask for all. */
 VLM_INLINE void ask_for_block(const vlm_dtype dtype, const call *c, block *b)
 {
-    const size_t size = size_of(dtype),
-                 lines = b->group_len / TILE_OUTS * size / 64; /* of an output */
-    const size_t next = b->k + b->len < c->n_k ? b->k + b->len : c->n_k * b->n_out;
-    const unsigned char *w = c->w + next * size;
-    for (size_t i = 0; i < lines / 4 && b->asked_line < b->n_out * lines; i++, b->asked_line++)
-        _mm_prefetch((const char *)w + b->asked_line / lines * c->n_k * size +
-                         b->asked_line % lines * 64,
-                     _MM_HINT_T1);
+    const size_t n_bytes = b->group_len / TILE_OUTS * size_of(dtype);
+    if (b->n_asked == b->n_out) return;
+    for (size_t i = 0; i < n_bytes / 4; i += 64)
+        _mm_prefetch((const char *)b->ask + b->asked_bytes + i, _MM_HINT_T1);
+    b->asked_bytes += n_bytes / 4;
+    if (b->asked_bytes < n_bytes) return;
+    b->asked_bytes = 0;
+    b->ask += c->n_k * size_of(dtype);
+    b->n_asked++;
+}
+
+/* The last n < LANES columns of a tile. */
+VLM_INLINE void panel_tail(const size_t n_rows, const call *c, __m512 s[TILE_ROWS][TILE_OUTS],
+                           const float *x, const float *w, size_t n)
+{
+    VLM_UNROLL
+    for (size_t r = 0; r < n_rows; r++) {
+        const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(n), x + r * c->n_k);
+        VLM_UNROLL
+        for (size_t o = 0; o < TILE_OUTS; o++)
+            s[r][o] = _mm512_fmadd_ps(value, _mm512_load_ps(w + o * LANES), s[r][o]);
+    }
 }
 
 /* n_rows (a constant) x TILE_OUTS over one block of k.  The first rows fill the panel. */
@@ -168,9 +180,9 @@ VLM_INLINE void panel_tile(const vlm_dtype dtype, const size_t n_rows, const boo
     for (size_t o = 0; o < TILE_OUTS; o++)
         from[o] = c->w + (out + o < b->n_out ? out + o : out) * row_bytes;
     __m512 s[TILE_ROWS][TILE_OUTS];
-    UNROLL
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) {
-        UNROLL
+        VLM_UNROLL
         for (size_t o = 0; o < TILE_OUTS; o++)
             s[r][o] = b->k == 0 ? _mm512_setzero_ps()
                                 : _mm512_load_ps(sums + (r * TILE_OUTS + o) * LANES);
@@ -178,7 +190,7 @@ VLM_INLINE void panel_tile(const vlm_dtype dtype, const size_t n_rows, const boo
     size_t k = 0;
     for (; k + LANES <= b->len; k += LANES, w += TILE_OUTS * LANES) {
         __m512 weight[TILE_OUTS];
-        UNROLL
+        VLM_UNROLL
         for (size_t o = 0; o < TILE_OUTS; o++) {
             if (fills) {
                 const unsigned char *at = from[o] + (b->k + k) * size_of(dtype);
@@ -192,38 +204,32 @@ VLM_INLINE void panel_tile(const vlm_dtype dtype, const size_t n_rows, const boo
         }
         _mm_prefetch((const char *)(sums + TILE_SUMS + k), _MM_HINT_T0);
         _mm_prefetch((const char *)(ahead_x + k), _MM_HINT_T0);
-        UNROLL
+        VLM_UNROLL
         for (size_t r = 0; r < n_rows; r++) {
             const __m512 value = _mm512_loadu_ps(x + r * c->n_k + k);
-            UNROLL
+            VLM_UNROLL
             for (size_t o = 0; o < TILE_OUTS; o++)
                 s[r][o] = _mm512_fmadd_ps(value, weight[o], s[r][o]);
         }
     }
     if (k < b->len) {
-        const size_t n = b->len - k;
         for (size_t o = 0; o < TILE_OUTS && fills; o++)
-            _mm512_store_ps(w + o * LANES,
-                            vlm_load16_first(dtype, from[o] + (b->k + k) * size_of(dtype), n));
-        UNROLL
-        for (size_t r = 0; r < n_rows; r++) {
-            const __m512 value = _mm512_maskz_loadu_ps(vlm_mask16(n), x + r * c->n_k + k);
-            UNROLL
-            for (size_t o = 0; o < TILE_OUTS; o++)
-                s[r][o] = _mm512_fmadd_ps(value, _mm512_load_ps(w + o * LANES), s[r][o]);
-        }
+            _mm512_store_ps(
+                w + o * LANES,
+                vlm_load16_first(dtype, from[o] + (b->k + k) * size_of(dtype), b->len - k));
+        panel_tail(n_rows, c, s, x + k, w, b->len - k);
     }
     if (b->k + b->len == c->n_k) {
-        UNROLL
+        VLM_UNROLL
         for (size_t r = 0; r < n_rows; r++)
             store_outs(c->y + (row + r) * c->y_stride + out,
                        vlm_sum_16_lanes_x4(s[r][0], s[r][1], s[r][2], s[r][3]), b->n_out - out,
                        c->bias == NULL ? NULL : c->bias + out, c->add);
         return;
     }
-    UNROLL
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) {
-        UNROLL
+        VLM_UNROLL
         for (size_t o = 0; o < TILE_OUTS; o++)
             _mm512_store_ps(sums + (r * TILE_OUTS + o) * LANES, s[r][o]);
     }
@@ -265,7 +271,8 @@ VLM_INLINE void linear_panel(const vlm_dtype dtype, const call *c, size_t n, siz
     b.group_len = TILE_OUTS * k_block;
     for (; b.k < c->n_k; b.k += k_block) {
         b.len = c->n_k - b.k < k_block ? c->n_k - b.k : k_block;
-        b.asked_line = 0;
+        b.ask = c->w + (b.k + b.len < c->n_k ? b.k + b.len : c->n_k * n_out) * size_of(dtype);
+        b.asked_bytes = b.n_asked = 0;
         panel_block(dtype, c, &b);
     }
 }

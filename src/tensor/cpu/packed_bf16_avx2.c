@@ -6,9 +6,6 @@
 
 #if defined(__AVX2__)
 
-/* Only so does gcc keep an array of sums in registers from their first load to the last store. */
-#define UNROLL _Pragma("GCC unroll 8")
-
 enum {
     TILE_ROWS = 4,
     HALVES = 2,     /* vectors of 8 outputs in a group */
@@ -39,9 +36,9 @@ VLM_INLINE __m256 second_of(__m256i pairs)
 VLM_INLINE void tile(const size_t n_rows, const size_t n_groups, const run *g, size_t row)
 {
     __m256 s[TILE_ROWS][GROUPS_MAX * HALVES];
-    UNROLL
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) {
-        UNROLL
+        VLM_UNROLL
         for (size_t h = 0; h < n_groups * HALVES; h++)
             s[r][h] = _mm256_loadu_ps(g->sums[row + r] + 8 * h);
     }
@@ -50,7 +47,7 @@ VLM_INLINE void tile(const size_t n_rows, const size_t n_groups, const run *g, s
         const size_t first = half % 2 * (VLM_PACK_BLOCK / 2);
         for (size_t i = 0; i < VLM_PACK_BLOCK / 2; i++) {
             __m256i w[GROUPS_MAX * HALVES];
-            UNROLL
+            VLM_UNROLL
             for (size_t o = 0; o < n_groups; o++) {
                 const vlm_bf16_chunk *chunk = g->chunks + o * g->n_chunks + half / 2;
                 const __m256i *line = (const __m256i *)(const void *)chunk->w[first + i];
@@ -58,12 +55,12 @@ VLM_INLINE void tile(const size_t n_rows, const size_t n_groups, const run *g, s
                 w[HALVES * o] = _mm256_loadu_si256(line);
                 w[HALVES * o + 1] = _mm256_loadu_si256(line + 1);
             }
-            UNROLL
+            VLM_UNROLL
             for (size_t r = 0; r < n_rows; r++) {
                 int32_t pair;
                 memcpy(&pair, x[r].v + 2 * i, sizeof pair);
                 const __m256i two = _mm256_set1_epi32(pair);
-                UNROLL
+                VLM_UNROLL
                 for (size_t h = 0; h < n_groups * HALVES; h++) {
                     s[r][h] = _mm256_fmadd_ps(second_of(two), second_of(w[h]), s[r][h]);
                     s[r][h] = _mm256_fmadd_ps(first_of(two), first_of(w[h]), s[r][h]);
@@ -71,9 +68,9 @@ VLM_INLINE void tile(const size_t n_rows, const size_t n_groups, const run *g, s
             }
         }
     }
-    UNROLL
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) {
-        UNROLL
+        VLM_UNROLL
         for (size_t h = 0; h < n_groups * HALVES; h++)
             _mm256_storeu_ps(g->sums[row + r] + 8 * h, s[r][h]);
     }

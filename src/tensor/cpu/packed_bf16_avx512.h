@@ -9,9 +9,6 @@
 
 #if defined(__AVX512F__)
 
-/* Only so does gcc keep an array of sums in registers from their first load to the last store. */
-#define VLM_BF16_UNROLL _Pragma("GCC unroll 8")
-
 enum {
     BF16_TILE_ROWS = 6, /* 24 sums, 4 vectors of weights and a pair of a row in flight */
     BF16_TILE_GROUPS = VLM_PACKED_OUTS_MAX / VLM_PACK_OUTS,
@@ -55,17 +52,17 @@ VLM_INLINE void vlm_bf16_half(vlm_dot2 *dot2, const size_t n_rows, const size_t 
 {
     for (size_t i = 0; i < VLM_PACK_BLOCK / 2; i++) {
         __m512i weight[BF16_TILE_GROUPS];
-        VLM_BF16_UNROLL
+        VLM_UNROLL
         for (size_t g = 0; g < n_groups; g++)
             weight[g] = _mm512_loadu_si512(w + g * group_bytes + i * 64);
         for (size_t a = 0; a < n_asks; a++)
             _mm_prefetch(ask + a * group_bytes + i * 64, _MM_HINT_T0);
-        VLM_BF16_UNROLL
+        VLM_UNROLL
         for (size_t r = 0; r < n_rows; r++) {
             int32_t pair;
             memcpy(&pair, x[r].v + 2 * i, sizeof pair);
             const __m512i two = _mm512_set1_epi32(pair);
-            VLM_BF16_UNROLL
+            VLM_UNROLL
             for (size_t g = 0; g < n_groups; g++) s[r][g] = dot2(s[r][g], weight[g], two);
         }
     }
@@ -81,9 +78,9 @@ VLM_INLINE void vlm_bf16_tile(vlm_dot2 *dot2, const size_t n_rows, const size_t 
     float(*sums)[BF16_TILE_GROUPS][VLM_PACK_OUTS] = few ? NULL : c->sums[row / BF16_TILE_ROWS];
     const size_t ask_group = few ? 0 : row / BF16_TILE_ROWS % n_groups;
     __m512 s[BF16_TILE_ROWS][BF16_TILE_GROUPS];
-    VLM_BF16_UNROLL
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) {
-        VLM_BF16_UNROLL
+        VLM_UNROLL
         for (size_t g = 0; g < n_groups; g++)
             s[r][g] = c->chunk == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(sums[r][g]);
     }
@@ -96,9 +93,9 @@ VLM_INLINE void vlm_bf16_tile(vlm_dot2 *dot2, const size_t n_rows, const size_t 
                       (const char *)w + ask, few ? n_groups : 1);
     }
     const bool last = c->chunk_end == c->n_chunks;
-    VLM_BF16_UNROLL
+    VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) {
-        VLM_BF16_UNROLL
+        VLM_UNROLL
         for (size_t g = 0; g < n_groups; g++) {
             if (last)
                 vlm_bf16_store(c, row + r, out + g * VLM_PACK_OUTS, s[r][g]);

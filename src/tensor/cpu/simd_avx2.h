@@ -12,6 +12,8 @@
 #include <string.h>
 
 #define VLM_INLINE static inline __attribute__((always_inline))
+/* Only so does gcc keep an array of sums in registers from their first load to the last store. */
+#define VLM_UNROLL _Pragma("GCC unroll 8")
 
 /* Tile of dot products: 12 sums, 3 rows and 1 output in flight fill the 16 registers. */
 enum { VLM_TILE_ROWS = 3, VLM_TILE_OUTS = 4 };
@@ -83,15 +85,20 @@ VLM_INLINE void vlm_dot_tile(const size_t n_rows, const size_t n_outs,
     size_t k = 0;
     for (; k + 8 <= n_k; k += 8) {
         __m256 row[VLM_TILE_ROWS];
+        VLM_UNROLL
         for (size_t r = 0; r < n_rows; r++) row[r] = _mm256_loadu_ps(x + r * x_stride + k);
+        VLM_UNROLL
         for (size_t o = 0; o < n_outs; o++) {
             const __m256 out = _mm256_loadu_ps(w + o * w_stride + k);
+            VLM_UNROLL
             for (size_t r = 0; r < n_rows; r++) s[r][o] = _mm256_fmadd_ps(row[r], out, s[r][o]);
         }
     }
     if (k == n_k) return;
+    VLM_UNROLL
     for (size_t o = 0; o < n_outs; o++) {
         const __m256 out = vlm_load_first(w + o * w_stride + k, n_k - k);
+        VLM_UNROLL
         for (size_t r = 0; r < n_rows; r++) {
             const __m256 row = vlm_load_first(x + r * x_stride + k, n_k - k);
             s[r][o] = _mm256_fmadd_ps(row, out, s[r][o]);
