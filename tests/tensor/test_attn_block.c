@@ -256,7 +256,7 @@ static void attn_block_unseen(vlm_cpu_level level)
                 assert_memory_equal(spoilt.acc.data + at, clean.acc.data + at,
                                     s.head_dim * sizeof(float));
         }
-        assert_in_range(n_seen, 1, s.n_rows - 1);
+        assert_true(n_seen >= 1 && n_seen <= s.n_rows - 1);
         state_free(&clean);
         state_free(&spoilt);
         input_free(&in);

@@ -130,7 +130,7 @@ VLM_INLINE void vlm_store_group(float *y, const float32x4_t sums[PACKED_QUARTERS
     }
 }
 
-VLM_INLINE void vlm_store_rows(const vlm_packed_call *c, const vlm_group_sums *sums, size_t n_rows,
+VLM_INLINE void vlm_store_rows(const vlm_packed_call *c, vlm_group_sums *sums, size_t n_rows,
                                size_t out)
 {
     for (size_t r = 0; r < n_rows; r++)
