@@ -82,6 +82,7 @@ class Comparison:
         entry = {"engine": engine, "dtype": dtype, "what": what, "load_before": os.getloadavg()[0]}
         try:
             entry.update(run())
+            entry["model"] = self.a.shape  # not where it lies on this machine
         except (clients.Failed, subprocess.SubprocessError, ValueError) as e:
             entry["error"] = str(e)
             say(f"    {e}")

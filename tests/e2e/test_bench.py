@@ -23,7 +23,7 @@ def test_results_as_json(vlmd):
     assert err == ""
     results = report.pop("results")
     cpu_level = report.pop("cpu_level")
-    assert cpu_level in ("avx512", "avx2", "reference")
+    assert cpu_level in ("avx512bf16", "avx512vnni", "avx512", "avx2", "reference", "neon", "dotprod", "i8mm")
     assert report == {"model": "demo", "dtype": "auto", "threads": 1}
     for r in results:
         assert set(r) == {"test", "n", "batch", "value", "unit"}
@@ -89,7 +89,8 @@ def test_determinism(vlmd, model, n):
     """Nothing differs, though answers were put off and things were found in the caches."""
     report, err = bench(vlmd, model, "--check-determinism", "--requests", str(n), timeout=300)
     assert err == "" and report["model"] == model and report["first"] is None
-    assert [(r["dtype"], r["run"]) for r in report["runs"]] == [(d, n) for d in ("f32", "f16", "bf16") for n in RUNS]
+    assert [(r["dtype"], r["run"]) for r in report["runs"]] == [(d, n)
+                                                              for d in ("f32", "f16", "bf16", "q8", "q4") for n in RUNS]
     total = {"requests": 0, "differences": 0, "preemptions": 0, "prefix_hits": 0, "image_hits": 0}
     for r in report["runs"]:
         alone = r["run"] == "alone"
