@@ -13,8 +13,10 @@ enum {
     /* Up to so many rows keep their sums in registers. */
     PACKED_FEW_ROWS = 4,
     PACKED_GROUPS = 2, /* of 16 outputs share what is loaded of a row */
-    /* The weights are asked for so far ahead. */
-    PACKED_AHEAD_BYTES = 4096,
+    /* So few rows read one group at a time, in a line: they wait for memory, not for products. */
+    PACKED_LINE_ROWS = 2,
+    /* The weights are asked for so far ahead, by all groups together. */
+    PACKED_AHEAD_BYTES = 8192,
 };
 
 /* sum + the products of 4 columns for 16 outputs, x signed; w unsigned and with its offset, or
@@ -102,12 +104,23 @@ VLM_INLINE const unsigned char *vlm_group_at(const vlm_packed_call *c, size_t ou
     return c->w + out / VLM_PACK_OUTS * c->n_chunks * c->chunk_bytes;
 }
 
-VLM_INLINE void vlm_ask_ahead(const vlm_packed_call *c, const unsigned char *group, size_t block)
+/* What is read after a block of one of n_groups groups side by side, so far ahead: behind their end
+ * the next such groups follow. */
+VLM_INLINE const char *vlm_ahead_of(const vlm_packed_call *c, const unsigned char *group,
+                                    size_t block, const size_t n_groups)
 {
-    if (block % 2 != 0) return;
-    const unsigned char *chunk = group + block / 2 * c->chunk_bytes + PACKED_AHEAD_BYTES;
-    for (size_t i = 0; i < c->chunk_bytes; i += 64)
-        _mm_prefetch((const char *)chunk + i, _MM_HINT_T0);
+    const size_t group_bytes = c->n_chunks * c->chunk_bytes;
+    size_t at = block * c->chunk_bytes / 2 + PACKED_AHEAD_BYTES / n_groups;
+    if (at >= group_bytes) at += (n_groups - 1) * group_bytes;
+    return (const char *)group + at;
+}
+
+/* Ask for the bytes [from, from + n) of the block that comes so far ahead.  Many at once would keep
+ * the rows waiting for their place in the queue. */
+VLM_INLINE void vlm_ask(const vlm_packed_call *c, const char *ahead, size_t from, size_t n)
+{
+    for (size_t at = from; at < from + n && at < c->chunk_bytes / 2; at += 64)
+        _mm_prefetch(ahead + at, _MM_HINT_T0);
 }
 
 /* n_rows x n_groups (constants) over all of k, the sums in registers. */
@@ -122,7 +135,7 @@ VLM_INLINE void vlm_packed_few(const vlm_packed_way way, const size_t n_rows, co
         vlm_packed_block w[PACKED_GROUPS];
         for (size_t g = 0; g < n_groups; g++) {
             const unsigned char *group = vlm_group_at(c, out + g * VLM_PACK_OUTS);
-            vlm_ask_ahead(c, group, b);
+            vlm_ask(c, vlm_ahead_of(c, group, b, n_groups), 0, c->chunk_bytes / 2);
             vlm_load_block(&w[g], way, group, b);
         }
         for (size_t r = 0; r < n_rows; r++) vlm_add_block(sums[r], n_groups, w, x + r, way);
@@ -143,13 +156,15 @@ VLM_INLINE void vlm_packed_many(const vlm_packed_way way, const size_t n_groups,
     const vlm_x8 *x = c->x;
     for (size_t b = 0; b < 2 * c->n_chunks; b++, x += c->n) {
         vlm_packed_block w[PACKED_GROUPS];
+        const char *ahead[PACKED_GROUPS];
         for (size_t g = 0; g < n_groups; g++) {
             const unsigned char *group = vlm_group_at(c, out + g * VLM_PACK_OUTS);
-            vlm_ask_ahead(c, group, b);
+            ahead[g] = vlm_ahead_of(c, group, b, n_groups);
             vlm_load_block(&w[g], way, group, b);
         }
         size_t r = 0;
         for (; r + 2 <= c->n; r += 2) {
+            for (size_t g = 0; g < n_groups; g++) vlm_ask(c, ahead[g], 64 * r, 128);
             vlm_add_block(sums[r], n_groups, w, x + r, way);
             vlm_add_block(sums[r + 1], n_groups, w, x + r + 1, way);
         }
@@ -175,9 +190,11 @@ VLM_INLINE void vlm_packed_groups(const vlm_packed_way way, const size_t n_group
 VLM_INLINE void vlm_packed_run(const vlm_packed_way way, const vlm_packed_call *c)
 {
     size_t out = 0;
-    for (; out + VLM_PACK_OUTS < c->n_out; out += PACKED_GROUPS * VLM_PACK_OUTS)
-        vlm_packed_groups(way, PACKED_GROUPS, c, out);
-    if (out < c->n_out) vlm_packed_groups(way, 1, c, out);
+    if (c->n > PACKED_LINE_ROWS) {
+        for (; out + VLM_PACK_OUTS < c->n_out; out += PACKED_GROUPS * VLM_PACK_OUTS)
+            vlm_packed_groups(way, PACKED_GROUPS, c, out);
+    }
+    for (; out < c->n_out; out += VLM_PACK_OUTS) vlm_packed_groups(way, 1, c, out);
 }
 
 #define VLM_PACKED_KERNEL(name, chunk, ...)                                                        \
