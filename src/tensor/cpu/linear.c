@@ -46,6 +46,14 @@ typedef struct linear_job {
     bool add;
 } linear_job;
 
+/* Items of a range, at least `least`. */
+static size_t range_of(const linear_job *job, size_t n_items, size_t least)
+{
+    if (job->n > 1) return least;
+    const size_t longest = n_items / (READ_RANGES * vlm_pool_n_threads(job->cpu->pool));
+    return longest > least ? longest : least;
+}
+
 /* The bias of n outputs from `out` on as float, or NULL. */
 static const float *bias_of(const linear_job *job, float *panel, size_t out, size_t n)
 {
@@ -81,8 +89,9 @@ static void linear_as_stored(linear_job *job)
     job->n_panels = div_up(job->w->n_rows, VLM_LINEAR_OUTS_MAX);
     const size_t item_work =
         size_min(job->n, job->block_rows) * VLM_LINEAR_OUTS_MAX * job->w->n_cols;
-    vlm_pool_run(job->cpu->pool, job->n_panels * div_up(job->n, job->block_rows),
-                 grain_of(item_work), linear_range, job);
+    const size_t n_items = job->n_panels * div_up(job->n, job->block_rows);
+    vlm_pool_run(job->cpu->pool, n_items, range_of(job, n_items, grain_of(item_work)), linear_range,
+                 job);
 }
 
 static size_t prepared_block_bytes(vlm_dtype dtype)
@@ -160,9 +169,7 @@ static void linear_packed(linear_job *job)
     vlm_pool_run(cpu->pool, job->n, grain_of((size_t)w->n_cols * 16), prepare_range, job);
     const size_t least =
         grain_of(size_min(job->n, job->block_rows) * VLM_PACKED_OUTS_MAX * w->n_cols);
-    const size_t longest =
-        job->n == 1 ? n_items / (READ_RANGES * vlm_pool_n_threads(cpu->pool)) : 0;
-    vlm_pool_run(cpu->pool, n_items, longest > least ? longest : least, packed_range, job);
+    vlm_pool_run(cpu->pool, n_items, range_of(job, n_items, least), packed_range, job);
 }
 
 void vlm_cpu_linear_run(const vlm_cpu_linear *cpu, float *y, const float *x, uint32_t n,

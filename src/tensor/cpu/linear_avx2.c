@@ -4,7 +4,7 @@
 #if defined(__AVX2__)
 
 /* The weights of one row are asked for this far ahead. */
-enum { AHEAD_BYTES = 2048 };
+enum { AHEAD_BYTES = 2048, AT_ONCE_BYTES = 128 };
 
 typedef float sums_of_row[VLM_LINEAR_OUTS_MAX][8];
 
@@ -27,24 +27,23 @@ VLM_INLINE void store_outs(float *y, __m128 sum, const size_t n, const float *bi
 VLM_INLINE void row_outs(const vlm_dtype dtype, const size_t n_outs, float *y, const float *x,
                          const unsigned char *w, size_t n_k, const float *bias, bool add)
 {
-    const size_t size = dtype == VLM_DTYPE_F32 ? 4 : 2, line = 64 / size;
+    const size_t size = dtype == VLM_DTYPE_F32 ? 4 : 2, step = AT_ONCE_BYTES / size;
     const size_t row_bytes = n_k * size;
     __m256 s[VLM_TILE_OUTS];
     for (size_t o = 0; o < VLM_TILE_OUTS; o++) s[o] = _mm256_setzero_ps();
     size_t k = 0;
-    for (; k + line <= n_k; k += line) {
+    for (; k + step <= n_k; k += step) {
         /* Beyond the end of a row lies the next one, which is in flight already: skip to where the
          * next group of outputs begins. */
         const size_t at = k * size + AHEAD_BYTES;
         const size_t ahead = at < row_bytes ? at : at + (n_outs - 1) * row_bytes;
-        for (size_t o = 0; o < n_outs; o++)
-            _mm_prefetch((const char *)w + o * row_bytes + ahead, _MM_HINT_T0);
-        for (size_t i = 0; i < line; i += 8) {
-            const __m256 row = _mm256_loadu_ps(x + k + i);
-            for (size_t o = 0; o < n_outs; o++) {
-                const __m256 out = vlm_load8(dtype, w + o * row_bytes + (k + i) * size);
-                s[o] = _mm256_fmadd_ps(row, out, s[o]);
-            }
+        for (size_t o = 0; o < n_outs; o++) {
+            const unsigned char *from = w + o * row_bytes;
+            for (size_t i = 0; i < AT_ONCE_BYTES; i += 64)
+                _mm_prefetch((const char *)from + ahead + i, _MM_HINT_T0);
+            for (size_t i = 0; i < step; i += 8)
+                s[o] = _mm256_fmadd_ps(_mm256_loadu_ps(x + k + i),
+                                       vlm_load8(dtype, from + (k + i) * size), s[o]);
         }
     }
     for (; k < n_k; k += 8) {

@@ -12,7 +12,7 @@ enum {
     TILE_ROWS = 6, /* 24 sums, 4 outputs and a row in flight of 32 registers */
     TILE_OUTS = 4,
     FEW_ROWS_MAX = 36,
-    AHEAD_BYTES = 2048, /* the weights are asked for so far ahead */
+    AHEAD_BYTES = 8192, /* the weights are asked for so far ahead */
     K_BLOCK = 512,      /* of longer rows than VLM_LINEAR_K_BLOCK: tile and panel stay in L1 */
 };
 
@@ -46,6 +46,36 @@ typedef struct call {
     bool add;
 } call;
 
+/* Where the weights lie that are asked for when an output is at column k: beyond the end of a row
+ * lies the next one, which is in flight already, so skip to where the next group begins. */
+VLM_INLINE size_t ahead_of(const size_t n_outs, size_t at, size_t row_bytes)
+{
+    at += AHEAD_BYTES / n_outs;
+    return at < row_bytes ? at : at + (n_outs - 1) * row_bytes;
+}
+
+/* s += one row over pairs of lines: an output's follow each other, as the memory likes it.  How
+ * many columns that were. */
+VLM_INLINE size_t one_row(const vlm_dtype dtype, const size_t n_outs, __m512 s[TILE_OUTS],
+                          const float *x, const unsigned char *w, size_t n_k)
+{
+    const size_t size = size_of(dtype), step = 2 * 64 / size, row_bytes = n_k * size;
+    size_t k = 0;
+    for (; k + step <= n_k; k += step) {
+        const size_t ahead = ahead_of(n_outs, k * size, row_bytes);
+        VLM_UNROLL
+        for (size_t o = 0; o < n_outs; o++) {
+            const unsigned char *from = w + o * row_bytes;
+            for (size_t i = 0; i < step * size; i += 64)
+                _mm_prefetch((const char *)from + ahead + i, _MM_HINT_T0);
+            for (size_t i = 0; i < step; i += LANES)
+                s[o] = _mm512_fmadd_ps(_mm512_loadu_ps(x + k + i),
+                                       vlm_load16(dtype, from + (k + i) * size), s[o]);
+        }
+    }
+    return k;
+}
+
 /* n_rows x n_outs sums (constants) over all of k, the weights as they lie in memory. */
 VLM_INLINE void direct_tile(const vlm_dtype dtype, const size_t n_rows, const size_t n_outs,
                             const call *c, size_t row, size_t out)
@@ -58,12 +88,9 @@ VLM_INLINE void direct_tile(const vlm_dtype dtype, const size_t n_rows, const si
     VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) VLM_UNROLL
     for (size_t o = 0; o < TILE_OUTS; o++) s[r][o] = _mm512_setzero_ps();
-    size_t k = 0;
+    size_t k = n_rows == 1 ? one_row(dtype, n_outs, s[0], x, w, n_k) : 0;
     for (; k + line <= n_k; k += line) {
-        /* Beyond the end of a row lies the next one, which is in flight already: skip to where the
-         * next group of outputs begins. */
-        const size_t at = k * size + AHEAD_BYTES;
-        const size_t ahead = at < row_bytes ? at : at + (n_outs - 1) * row_bytes;
+        const size_t ahead = ahead_of(n_outs, k * size, row_bytes);
         VLM_UNROLL
         for (size_t o = 0; o < n_outs; o++)
             _mm_prefetch((const char *)w + o * row_bytes + ahead, _MM_HINT_T0);
