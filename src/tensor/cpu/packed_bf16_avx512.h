@@ -13,7 +13,7 @@ enum {
     BF16_TILE_ROWS = 6, /* 24 sums, 4 vectors of weights and a pair of a row in flight */
     BF16_TILE_GROUPS = VLM_PACKED_OUTS_MAX / VLM_PACK_OUTS,
     /* Up to so many rows go over all of k at once; more share blocks of the weights. */
-    BF16_FEW_ROWS_MAX = BF16_TILE_GROUPS * BF16_TILE_ROWS,
+    BF16_FEW_ROWS_MAX = BF16_TILE_ROWS,
     BF16_BLOCK_CHUNKS = 2, /* 16 KiB of weights, so that they stay in the first cache */
     BF16_TILES_MAX = VLM_PACKED_ROWS_MAX / BF16_TILE_ROWS,
     BF16_BLOCK_BYTES = BF16_BLOCK_CHUNKS * sizeof(vlm_bf16_chunk),
@@ -29,6 +29,7 @@ typedef struct vlm_bf16_call {
     const unsigned char *w;
     const float *bias;
     size_t y_stride, n, n_out, n_chunks, chunk, chunk_end;
+    size_t n_asks; /* groups of the next block that a tile asks for, 1 or 2 */
     float (*sums)[BF16_TILE_ROWS][BF16_TILE_GROUPS][VLM_PACK_OUTS];
     bool add;
 } vlm_bf16_call;
@@ -43,12 +44,12 @@ VLM_INLINE void vlm_bf16_store(const vlm_bf16_call *c, size_t row, size_t out, _
     _mm512_mask_storeu_ps(y, mask, sum);
 }
 
-/* s[r][g] += half a chunk's columns, of the rows from x on and the groups from w on.  Those first
- * and last groups whose weights are asked for, `ahead` bytes on, are first_ask..n_asks-1. */
+/* s[r][g] += half a chunk's columns, of the rows from x on and the groups from w on.  Weights are
+ * asked for at `ask`: of n_asks groups (a constant), and ask_another: of one more. */
 VLM_INLINE void vlm_bf16_half(vlm_dot2 *dot2, const size_t n_rows, const size_t n_groups,
                               __m512 s[BF16_TILE_ROWS][BF16_TILE_GROUPS], const vlm_x16 *x,
                               const unsigned char *w, size_t group_bytes, const char *ask,
-                              const size_t n_asks)
+                              const size_t n_asks, bool ask_another)
 {
     for (size_t i = 0; i < VLM_PACK_BLOCK / 2; i++) {
         __m512i weight[BF16_TILE_GROUPS];
@@ -57,6 +58,7 @@ VLM_INLINE void vlm_bf16_half(vlm_dot2 *dot2, const size_t n_rows, const size_t 
             weight[g] = _mm512_loadu_si512(w + g * group_bytes + i * 64);
         for (size_t a = 0; a < n_asks; a++)
             _mm_prefetch(ask + a * group_bytes + i * 64, _MM_HINT_T0);
+        if (ask_another) _mm_prefetch(ask + group_bytes + i * 64, _MM_HINT_T0);
         VLM_UNROLL
         for (size_t r = 0; r < n_rows; r++) {
             int32_t pair;
@@ -69,14 +71,15 @@ VLM_INLINE void vlm_bf16_half(vlm_dot2 *dot2, const size_t n_rows, const size_t 
 }
 
 /* n_rows x n_groups (constants) over the chunks in hand.  All of them (few): the weights are asked
- * for as they come.  A block: tile i asks for group i of the next block. */
+ * for as they come.  A block: the tiles ask for the groups of the next block by turns, one each, or
+ * two where there are fewer tiles than groups. */
 VLM_INLINE void vlm_bf16_tile(vlm_dot2 *dot2, const size_t n_rows, const size_t n_groups,
                               const bool few, const vlm_bf16_call *c, size_t row, size_t out)
 {
     const size_t group_bytes = c->n_chunks * sizeof(vlm_bf16_chunk);
     const unsigned char *w = c->w + out / VLM_PACK_OUTS * group_bytes;
     float(*sums)[BF16_TILE_GROUPS][VLM_PACK_OUTS] = few ? NULL : c->sums[row / BF16_TILE_ROWS];
-    const size_t ask_group = few ? 0 : row / BF16_TILE_ROWS % n_groups;
+    const size_t ask_group = few ? 0 : row / BF16_TILE_ROWS * c->n_asks % n_groups;
     __m512 s[BF16_TILE_ROWS][BF16_TILE_GROUPS];
     VLM_UNROLL
     for (size_t r = 0; r < n_rows; r++) {
@@ -90,7 +93,7 @@ VLM_INLINE void vlm_bf16_tile(vlm_dot2 *dot2, const size_t n_rows, const size_t 
         size_t ask = ask_group * group_bytes + at + BF16_BLOCK_BYTES;
         if (at + BF16_BLOCK_BYTES >= group_bytes) ask += (n_groups - 1) * group_bytes;
         vlm_bf16_half(dot2, n_rows, n_groups, s, c->x + half * c->n + row, w + at, group_bytes,
-                      (const char *)w + ask, few ? n_groups : 1);
+                      (const char *)w + ask, few ? n_groups : 1, !few && c->n_asks > 1);
     }
     const bool last = c->chunk_end == c->n_chunks;
     VLM_UNROLL
@@ -129,6 +132,8 @@ VLM_INLINE void vlm_bf16_groups(vlm_dot2 *dot2, const size_t n_groups, vlm_bf16_
         vlm_bf16_rows(dot2, n_groups, true, c, out);
         return;
     }
+    const size_t n_tiles = (c->n + BF16_TILE_ROWS - 1) / BF16_TILE_ROWS;
+    c->n_asks = (n_groups + n_tiles - 1) / n_tiles;
     do {
         const size_t left = c->n_chunks - c->chunk;
         c->chunk_end = c->chunk + (left < BF16_BLOCK_CHUNKS ? left : BF16_BLOCK_CHUNKS);
