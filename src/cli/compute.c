@@ -24,6 +24,15 @@ static vlm_weight_dtype weight_dtype(vlm_opt_dtype dtype)
     return VLM_WEIGHT_DTYPE_AUTO;
 }
 
+/* Weights in 8 or 4 bits round far more than keys and values in 16 do. */
+static vlm_dtype kv_dtype(const vlm_options *opt)
+{
+    if (opt->kv_dtype == VLM_OPT_KV_DTYPE_AUTO)
+        return opt->dtype == VLM_OPT_DTYPE_Q8 || opt->dtype == VLM_OPT_DTYPE_Q4 ? VLM_DTYPE_F16
+                                                                                : VLM_DTYPE_F32;
+    return opt->kv_dtype == VLM_OPT_KV_DTYPE_F16 ? VLM_DTYPE_F16 : VLM_DTYPE_F32;
+}
+
 vlm_engine_options vlm_cli_engine_options(const vlm_options *opt)
 {
     vlm_engine_options options = {
@@ -34,7 +43,7 @@ vlm_engine_options vlm_cli_engine_options(const vlm_options *opt)
         .n_threads = opt->threads,
         .running_max = opt->command == VLM_COMMAND_BENCH ? BENCH_RUNNING : 1,
         .chunk_max = opt->prefill_chunk,
-        .kv_dtype = opt->kv_dtype == VLM_OPT_KV_DTYPE_F16 ? VLM_DTYPE_F16 : VLM_DTYPE_F32,
+        .kv_dtype = kv_dtype(opt),
         .memory_max = opt->memory,
         .encoder_cache_bytes = opt->given[VLM_OPTION_ENCODER_CACHE] ? opt->encoder_cache : 0,
     };

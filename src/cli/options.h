@@ -83,6 +83,7 @@ enum {
     X(VLM_OPT_CACHE_SCOPE_KEY, "key", true)                                                        \
     X(VLM_OPT_CACHE_SCOPE_SHARED, "shared", true)
 #define VLM_OPT_KV_DTYPE_LIST(X)                                                                   \
+    X(VLM_OPT_KV_DTYPE_AUTO, "auto", true)                                                         \
     X(VLM_OPT_KV_DTYPE_F32, "f32", true)                                                           \
     X(VLM_OPT_KV_DTYPE_F16, "f16", true)
 #define VLM_OPT_DEVICE_LIST(X)                                                                     \
@@ -266,8 +267,9 @@ typedef struct vlm_option_values {
            VLM_CMDS_NONE, "where to compute")                                                      \
     U32(CTX, ctx, "ctx", 0, "N", 0, 0, 1u << 24, "0: the model's", VLM_CMDS_LOAD, VLM_CMDS_NONE,   \
         "longest context, in tokens")                                                              \
-    CHOICE(KV_DTYPE, kv_dtype, "kv-dtype", 0, vlm_opt_kv_dtype, VLM_OPT_KV_DTYPE_F32,              \
-           VLM_CMDS_CACHES, VLM_CMDS_NONE, "keys and values in the cache")                         \
+    CHOICE(KV_DTYPE, kv_dtype, "kv-dtype", 0, vlm_opt_kv_dtype, VLM_OPT_KV_DTYPE_AUTO,             \
+           VLM_CMDS_CACHES, VLM_CMDS_NONE,                                                         \
+           "keys and values in the cache: auto is f16 with --dtype q8 and q4, else f32")           \
     SIZE(MEMORY, memory, "memory", 0, "SIZE", 0, 0, (size_t)1 << 50, "0: half of what is free",    \
          VLM_CMDS_CACHES, VLM_CMDS_NONE,                                                           \
          "for weights, caches and working memory; what is left holds keys and values")             \

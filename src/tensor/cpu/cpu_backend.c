@@ -53,7 +53,7 @@ static const void *weight_at(const vlm_weight *w, size_t row, size_t col)
 static vlm_status cpu_alloc(vlm_backend *b, size_t n_bytes, void **out, vlm_error *err)
 {
     (void)b;
-    *out = vlm_alloc_aligned(n_bytes);
+    *out = vlm_alloc_huge(n_bytes);
     return *out == NULL ? vlm_fail_memory(err, "tensor") : VLM_OK;
 }
 
