@@ -10,6 +10,8 @@
 /* Spins before a worker sleeps: about 50 microseconds, longer than the gap between two kernels of
  * one forward pass, far shorter than the gap between two requests. */
 enum { SPIN_MAX = 20000 };
+/* A tapered loop's range is this part of a thread's share of what is left. */
+enum { TAPER = 4 };
 
 typedef struct worker {
     vlm_pool *pool;
@@ -25,6 +27,7 @@ struct vlm_pool {
     vlm_pool_fn *fn;
     void *ctx;
     size_t n, grain;
+    bool tapered;
     _Alignas(64) atomic_size_t next;
     _Alignas(64) atomic_uint n_busy;
     _Alignas(64) atomic_uint generation;
@@ -43,15 +46,31 @@ static inline void cpu_relax(void)
 #endif
 }
 
+/* The next range, false when none is left. */
+static bool take_range(vlm_pool *pool, size_t *begin, size_t *end)
+{
+    size_t at, len = pool->grain;
+    if (!pool->tapered) {
+        at = atomic_fetch_add_explicit(&pool->next, len, memory_order_relaxed);
+    } else {
+        at = atomic_load_explicit(&pool->next, memory_order_relaxed);
+        do {
+            const size_t left = at < pool->n ? pool->n - at : 0;
+            len = left / (TAPER * pool->n_threads);
+            if (len < pool->grain) len = pool->grain;
+        } while (!atomic_compare_exchange_weak_explicit(
+            &pool->next, &at, at + len, memory_order_relaxed, memory_order_relaxed));
+    }
+    if (at >= pool->n) return false;
+    *begin = at;
+    *end = pool->n - at < len ? pool->n : at + len;
+    return true;
+}
+
 static void work(vlm_pool *pool, uint32_t thread_idx)
 {
-    for (;;) {
-        const size_t begin =
-            atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed);
-        if (begin >= pool->n) return;
-        const size_t end = pool->n - begin < pool->grain ? pool->n : begin + pool->grain;
-        pool->fn(pool->ctx, begin, end, thread_idx);
-    }
+    size_t begin, end;
+    while (take_range(pool, &begin, &end)) pool->fn(pool->ctx, begin, end, thread_idx);
 }
 
 /* Returns when the generation differs from seen. */
@@ -135,7 +154,7 @@ uint32_t vlm_pool_n_threads(const vlm_pool *pool)
     return pool->n_threads;
 }
 
-void vlm_pool_run(vlm_pool *pool, size_t n, size_t grain, vlm_pool_fn *fn, void *ctx)
+static void run(vlm_pool *pool, size_t n, size_t grain, bool tapered, vlm_pool_fn *fn, void *ctx)
 {
     assert(grain >= 1);
     if (n == 0) return;
@@ -148,6 +167,7 @@ void vlm_pool_run(vlm_pool *pool, size_t n, size_t grain, vlm_pool_fn *fn, void 
     pool->ctx = ctx;
     pool->n = n;
     pool->grain = grain;
+    pool->tapered = tapered;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
     atomic_store_explicit(&pool->n_busy, pool->n_threads - 1, memory_order_relaxed);
     start_generation(pool);
@@ -158,4 +178,14 @@ void vlm_pool_run(vlm_pool *pool, size_t n, size_t grain, vlm_pool_fn *fn, void 
         else
             sched_yield();
     }
+}
+
+void vlm_pool_run(vlm_pool *pool, size_t n, size_t grain, vlm_pool_fn *fn, void *ctx)
+{
+    run(pool, n, grain, false, fn, ctx);
+}
+
+void vlm_pool_run_tapered(vlm_pool *pool, size_t n, size_t grain, vlm_pool_fn *fn, void *ctx)
+{
+    run(pool, n, grain, true, fn, ctx);
 }

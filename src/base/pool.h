@@ -25,4 +25,8 @@ uint32_t vlm_pool_n_threads(const vlm_pool *pool);
 typedef void vlm_pool_fn(void *ctx, size_t begin, size_t end, uint32_t thread_idx);
 void vlm_pool_run(vlm_pool *pool, size_t n, size_t grain, vlm_pool_fn *fn, void *ctx);
 
+/* The same with ranges that begin long and become shorter, down to grain, the fewer indices are
+ * left: for items that are read from memory one behind the other, and threads that end together. */
+void vlm_pool_run_tapered(vlm_pool *pool, size_t n, size_t grain, vlm_pool_fn *fn, void *ctx);
+
 #endif

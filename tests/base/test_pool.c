@@ -19,7 +19,7 @@ typedef struct counts {
      */
     uint32_t seen[N_MAX];
     uint32_t by_thread[VLM_POOL_THREADS_MAX];
-    size_t n, grain;
+    size_t n, longest;
     uint32_t n_threads;
     uint32_t bad[VLM_POOL_THREADS_MAX];
 } counts;
@@ -28,9 +28,27 @@ static void count(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
 {
     counts *c = ctx;
     if (thread_idx >= c->n_threads) return;
-    if (begin >= end || end > c->n || end - begin > c->grain) c->bad[thread_idx]++;
+    if (begin >= end || end > c->n || end - begin > c->longest) c->bad[thread_idx]++;
     for (size_t i = begin; i < end && i < c->n; i++) c->seen[i]++;
     c->by_thread[thread_idx] += (uint32_t)(end - begin);
+}
+
+static void count_all(vlm_pool *pool, bool tapered, size_t n, size_t grain)
+{
+    static counts c;
+    memset(&c, 0, sizeof c);
+    c.n = n;
+    c.n_threads = vlm_pool_n_threads(pool);
+    const size_t share = n / c.n_threads;
+    c.longest = tapered && share > grain ? share : grain;
+    (tapered ? vlm_pool_run_tapered : vlm_pool_run)(pool, n, grain, count, &c);
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < c.n_threads; i++) {
+        assert_int_equal(c.bad[i], 0);
+        total += c.by_thread[i];
+    }
+    assert_int_equal(total, n);
+    for (size_t i = 0; i < n; i++) assert_int_equal(c.seen[i], 1);
 }
 
 static void every_index_once(void **state)
@@ -39,7 +57,6 @@ static void every_index_once(void **state)
     static const size_t ns[] = {0, 1, 2, 3, 7, 64, 1000, N_MAX};
     static const size_t grains[] = {1, 2, 3, 7, 64, 1000, 20000};
     static const uint32_t threads[] = {1, 2, 3, THREADS_MAX};
-    static counts c;
     for (size_t t = 0; t < 4; t++) {
         vlm_pool *pool;
         vlm_error err;
@@ -47,18 +64,8 @@ static void every_index_once(void **state)
         assert_int_equal(vlm_pool_n_threads(pool), threads[t]);
         for (size_t a = 0; a < sizeof ns / sizeof ns[0]; a++) {
             for (size_t b = 0; b < sizeof grains / sizeof grains[0]; b++) {
-                memset(&c, 0, sizeof c);
-                c.n = ns[a];
-                c.grain = grains[b];
-                c.n_threads = threads[t];
-                vlm_pool_run(pool, ns[a], grains[b], count, &c);
-                uint32_t total = 0;
-                for (uint32_t i = 0; i < threads[t]; i++) {
-                    assert_int_equal(c.bad[i], 0);
-                    total += c.by_thread[i];
-                }
-                assert_int_equal(total, ns[a]);
-                for (size_t i = 0; i < ns[a]; i++) assert_int_equal(c.seen[i], 1);
+                count_all(pool, false, ns[a], grains[b]);
+                count_all(pool, true, ns[a], grains[b]);
             }
         }
         vlm_pool_free(pool);
@@ -83,7 +90,11 @@ static void many_loops(void **state)
     vlm_pool *pool;
     assert_int_equal(vlm_pool_new(3, &pool, NULL), VLM_OK);
     for (int round = 0; round < ROUNDS; round++) {
-        vlm_pool_run(pool, N, (size_t)(round % 5 + 1), add_one, values);
+        const size_t grain = (size_t)(round % 5 + 1);
+        if (round % 2 == 0)
+            vlm_pool_run(pool, N, grain, add_one, values);
+        else
+            vlm_pool_run_tapered(pool, N, grain, add_one, values);
         if (round % 200 == 0) (void)usleep(3000);
     }
     vlm_pool_free(pool);

@@ -11,9 +11,6 @@ enum {
     PACKED_ROW_TILE = 4,
     /* Rows that are made ready for packed weights at a time. */
     PREPARED_ROWS_MAX = 8 * VLM_PACKED_ROWS_MAX,
-    /* Ranges for each thread of a product that is all reading: long ones, which the memory likes,
-     * but enough to share the work evenly. */
-    READ_RANGES = 6,
 };
 
 static size_t size_min(size_t a, size_t b)
@@ -42,17 +39,9 @@ typedef struct linear_job {
     float *y;
     const float *x;
     const vlm_weight *w, *bias; /* bias NULL: none */
-    size_t n, block_rows, n_panels;
+    size_t n, block_rows, panel_outs, n_panels;
     bool add;
 } linear_job;
-
-/* Items of a range, at least `least`. */
-static size_t range_of(const linear_job *job, size_t n_items, size_t least)
-{
-    if (job->n > 1) return least;
-    const size_t longest = n_items / (READ_RANGES * vlm_pool_n_threads(job->cpu->pool));
-    return longest > least ? longest : least;
-}
 
 /* The bias of n outputs from `out` on as float, or NULL. */
 static const float *bias_of(const linear_job *job, float *panel, size_t out, size_t n)
@@ -90,8 +79,7 @@ static void linear_as_stored(linear_job *job)
     const size_t item_work =
         size_min(job->n, job->block_rows) * VLM_LINEAR_OUTS_MAX * job->w->n_cols;
     const size_t n_items = job->n_panels * div_up(job->n, job->block_rows);
-    vlm_pool_run(job->cpu->pool, n_items, range_of(job, n_items, grain_of(item_work)), linear_range,
-                 job);
+    vlm_pool_run_tapered(job->cpu->pool, n_items, grain_of(item_work), linear_range, job);
 }
 
 static size_t prepared_block_bytes(vlm_dtype dtype)
@@ -132,8 +120,8 @@ static void packed_range(void *ctx, size_t begin, size_t end, uint32_t thread_id
     float bias[VLM_PACKED_OUTS_MAX];
     for (size_t item = begin; item < end; item++) {
         const size_t row = item / job->n_panels * job->block_rows;
-        const size_t out = item % job->n_panels * VLM_PACKED_OUTS_MAX;
-        const size_t n_out = size_min(VLM_PACKED_OUTS_MAX, w->n_rows - out);
+        const size_t out = item % job->n_panels * job->panel_outs;
+        const size_t n_out = size_min(job->panel_outs, w->n_rows - out);
         size_t n_rows;
         const void *x = prepared_at(job, row, &n_rows);
         job->cpu->kernels->packed[w->dtype](job->y + row * w->n_rows + out, w->n_rows, x, n_rows,
@@ -163,13 +151,15 @@ static void linear_packed(linear_job *job)
     const vlm_cpu_linear *cpu = job->cpu;
     const vlm_weight *w = job->w;
     assert(cpu->prepared != NULL && w->n_cols <= cpu->prepared_cols);
-    job->n_panels = div_up(w->n_rows, VLM_PACKED_OUTS_MAX);
+    /* Narrow ones where the kernel does not care, so that threads end at about the same time. */
+    job->panel_outs =
+        w->dtype == VLM_DTYPE_BF16_DOT ? VLM_PACKED_OUTS_MAX : VLM_PACKED_OUTS_MAX / 2;
+    job->n_panels = div_up(w->n_rows, job->panel_outs);
     job->block_rows = packed_block_rows(job);
     const size_t n_items = job->n_panels * div_up(job->n, job->block_rows);
     vlm_pool_run(cpu->pool, job->n, grain_of((size_t)w->n_cols * 16), prepare_range, job);
-    const size_t least =
-        grain_of(size_min(job->n, job->block_rows) * VLM_PACKED_OUTS_MAX * w->n_cols);
-    vlm_pool_run(cpu->pool, n_items, range_of(job, n_items, least), packed_range, job);
+    const size_t least = grain_of(size_min(job->n, job->block_rows) * job->panel_outs * w->n_cols);
+    vlm_pool_run_tapered(cpu->pool, n_items, least, packed_range, job);
 }
 
 void vlm_cpu_linear_run(const vlm_cpu_linear *cpu, float *y, const float *x, uint32_t n,
