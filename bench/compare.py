@@ -30,7 +30,7 @@ TESTS = "load,prefill,decode,encode,ttft_new,memory"
 
 class Comparison:
     def __init__(self, a):
-        self.a, self.env = a, Environment(a.venv, a.transformers_python)
+        self.a, self.env = a, Environment(a.venv, a.transformers_python, a.cpu_level)
         self.folder = os.path.join(a.work, a.shape)
         self.hf = os.path.join(self.folder, "hf")
         self.runs, self.limits = [], []
@@ -93,8 +93,9 @@ class Comparison:
         """After each measurement, so that what was found outlives an interruption."""
         report = report_of(self, found_quality)
         os.makedirs(self.a.results, exist_ok=True)
-        name = re.sub(r"[^a-z0-9]+", "-", report["cpu"].lower()).strip("-")
-        self.path = os.path.join(self.a.results, f"{name}-{self.a.shape}.json")
+        words = [report["cpu"], self.a.cpu_level or "", self.a.shape]
+        name = "-".join(re.sub(r"[^a-z0-9]+", "-", w.lower()).strip("-") for w in words if w)
+        self.path = os.path.join(self.a.results, f"{name}.json")
         with open(self.path, "w", encoding="utf-8") as f:
             json.dump(report, f, indent=1)
             f.write("\n")
@@ -228,7 +229,7 @@ def arguments():
     p.add_argument("--quick", action="store_true", help="one round of one run each")
     p.add_argument("--no-servers", action="store_true", help="leave out the four clients")
     p.add_argument("--check-quality", action="store_true", help="also compare logits with those of float32")
-    p.add_argument("--cpu-level", choices=["avx2", "avx512"], help="hold vlmd and the limits to it")
+    p.add_argument("--cpu-level", choices=["avx2", "avx512"], help="hold vlmd, llama.cpp and the limits to it")
     p.add_argument("--work", default=os.path.join(ROOT, "build/compare"), help="where the models are made and kept")
     p.add_argument("--venv", default=os.path.join(ROOT, "build/compare-venv"), help="where the peers are installed")
     p.add_argument("--transformers-python", help="a Python that has torch and transformers already")

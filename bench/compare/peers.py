@@ -9,9 +9,12 @@ import tarfile
 LLAMA = "llama-cpp-python==0.3.36"
 TRANSFORMERS = ["transformers==5.23.0", "torch==2.15.0", "pillow"]
 HERE = os.path.dirname(os.path.abspath(__file__))
-CMAKE = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=ON", "-DLLAMA_BUILD_TESTS=OFF",
+CMAKE = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DLLAMA_BUILD_TESTS=OFF",
          "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_UI=OFF",
          "-DLLAMA_USE_PREBUILT_UI=OFF"]
+AVX2 = ["-DGGML_NATIVE=OFF", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_BMI2=ON"]
+# As --cpu-level of vlmd.
+LEVELS = {None: ["-DGGML_NATIVE=ON"], "avx2": AVX2, "avx512": [*AVX2, "-DGGML_AVX512=ON"]}
 
 
 def say(text):
@@ -19,11 +22,12 @@ def say(text):
 
 
 class Environment:
-    def __init__(self, folder, transformers_python=None):
+    def __init__(self, folder, transformers_python, cpu_level):
         self.folder = os.path.abspath(folder)
         self.python = os.path.join(self.folder, "bin/python")
         self.source = os.path.join(self.folder, "src")
-        self.llama = os.path.join(self.source, "llama.cpp-build/bin")
+        self.cpu_level = cpu_level
+        self.llama = os.path.join(self.source, "llama.cpp-build" + (f"-{cpu_level}" if cpu_level else ""), "bin")
         self.llama_server = os.path.join(self.llama, "llama-server")
         self.transformers_python = transformers_python or self.python
 
@@ -76,10 +80,11 @@ class Environment:
     def build_llama(self, jobs):
         if not os.path.isdir(self.llama_source()):
             self.fetch_llama()
-        say("building llama.cpp for this CPU; this takes some minutes")
+        say(f"building llama.cpp for {self.cpu_level or 'this CPU'}; this takes some minutes")
         build = os.path.dirname(self.llama)
         with open(os.path.join(self.source, "build.log"), "ab") as log:
-            for command in (["cmake", "-S", os.path.join(self.llama_source(), "vendor/llama.cpp"), "-B", build, *CMAKE],
+            for command in (["cmake", "-S", os.path.join(self.llama_source(), "vendor/llama.cpp"), "-B", build, *CMAKE,
+                             *LEVELS[self.cpu_level]],
                             ["cmake", "--build", build, "--target", "llama-server", "-j", str(jobs)]):
                 if subprocess.run(command, stdout=log, stderr=log, check=False).returncode != 0:
                     sys.exit(f"llama.cpp cannot be built: {log.name}")

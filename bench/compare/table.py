@@ -23,7 +23,7 @@ RATIOS = {
     ("prefill", 128, 1): {"avx2": 1.4, "vnni": 2.0}, ("prefill", 512, 1): {"avx2": 1.4, "vnni": 2.0},
     ("decode", 0, 16): {"avx2": 1.3, "vnni": 2.5}, ("ttft_new", 0, 1): {"avx2": 0.70, "vnni": 0.42},
     ("four_clients", 0, 4): {"avx2": 0.70, "vnni": 0.42}}
-RATIO_DTYPES = ("q4",)
+RATIO_DTYPES = {"prefill": ("q4", "q8")}  # of other figures q4 alone
 
 
 def key_of(result):
@@ -91,7 +91,7 @@ def needs_of(key, dtype, row, mine, limits):
     if key == ("decode", 0, 16) and dtype in STREAMS_OF_PREFILL and ("prefill", 512, 1) in mine:
         out.append(need("of prefill", row["vlmd"] / mine["prefill", 512, 1], STREAMS_OF_PREFILL[dtype], True))
     kind = "vnni" if "vnni" in limits.get("i8", {}).get("isa", "") else "avx2"
-    if key in RATIOS and dtype in RATIO_DTYPES and "llama.cpp" in row["ratios"]:
+    if key in RATIOS and dtype in RATIO_DTYPES.get(key[0], ("q4",)) and "llama.cpp" in row["ratios"]:
         out.append(need("of llama.cpp", row["ratios"]["llama.cpp"], RATIOS[key][kind], is_speed(key)))
     return out
 
