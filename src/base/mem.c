@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 bool vlm_size_add(size_t a, size_t b, size_t *out)
 {
@@ -79,6 +80,18 @@ void *vlm_alloc_huge(size_t n_bytes)
     if (ptr != NULL) (void)madvise(ptr, rounded, MADV_HUGEPAGE);
 #endif
     return ptr;
+}
+
+void vlm_populate(void *ptr, size_t n_bytes)
+{
+#if defined(MADV_POPULATE_WRITE)
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)ptr + page - 1) & ~(page - 1);
+    const uintptr_t end = ((uintptr_t)ptr + n_bytes) & ~(page - 1);
+    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_POPULATE_WRITE);
+#else
+    (void)ptr, (void)n_bytes;
+#endif
 }
 
 /* Blocks double from the first to the largest: thousands of small arenas stay small. */

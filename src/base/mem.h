@@ -31,6 +31,10 @@ VLM_MUST_USE void *vlm_alloc_aligned(size_t n_bytes);
  * them. */
 VLM_MUST_USE void *vlm_alloc_huge(size_t n_bytes);
 
+/* Let the system back these bytes with memory now, not at their first use; what they hold stays.
+ * Only whole pages within them; nothing happens where the system cannot (Linux before 5.14). */
+void vlm_populate(void *ptr, size_t n_bytes);
+
 /* Blocks of memory freed together. */
 typedef struct vlm_arena_block vlm_arena_block;
 typedef struct vlm_arena {

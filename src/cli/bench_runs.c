@@ -463,6 +463,17 @@ static vlm_status warm_up(bench *b, vlm_error *err)
     return status == VLM_OUT_OF_RANGE ? VLM_OK : status;
 }
 
+/* What a server does between its start and its first request. */
+static void let_settle(const bench *b)
+{
+    vlm_engine_stats stats;
+    for (uint64_t start = vlm_clock_ns(); vlm_clock_seconds(start, vlm_clock_ns()) < 10.0;) {
+        b->engine->ops->stats(b->engine, &stats);
+        if (!stats.is_settling) return;
+        (void)usleep(10000);
+    }
+}
+
 vlm_status vlm_bench_measure(vlm_engine *engine, const vlm_bench_plan *plan, double load_s,
                              vlm_bench_results *results, vlm_error *err)
 {
@@ -483,6 +494,7 @@ vlm_status vlm_bench_measure(vlm_engine *engine, const vlm_bench_plan *plan, dou
     engine->ops->info(engine, &b.info);
     vlm_progress_start(&b.progress, "measuring", VLM_PROGRESS_ITEMS, "");
     vlm_status status = warm_up(&b, err);
+    let_settle(&b);
     if (plan->tests[VLM_BENCH_LOAD]) add_result(&b, VLM_BENCH_LOAD, 0, 0, load_s);
     for (size_t i = 0; status == VLM_OK && i < sizeof measures / sizeof measures[0]; i++) {
         bool wanted = false;

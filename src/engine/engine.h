@@ -140,6 +140,7 @@ typedef struct vlm_engine_stats {
     uint64_t n_prefix_queries, n_prefix_hits; /* tokens */
     uint64_t n_image_queries, n_image_hits;   /* pictures */
     uint64_t n_preemptions;                   /* answers put off and computed anew */
+    bool is_settling;                         /* memory is still made ready in the background */
 } vlm_engine_stats;
 
 typedef struct vlm_engine vlm_engine;

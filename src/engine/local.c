@@ -12,6 +12,7 @@ enum {
     RUNNING_DEFAULT = 64,
     WAITING_DEFAULT = 256,
     STEP_US_DEFAULT = 50000,
+    POPULATE_TOKENS = 4096, /* a few conversations with pictures */
 };
 
 static vlm_local *self(vlm_engine *e)
@@ -194,6 +195,7 @@ static void local_stats(const vlm_engine *e, vlm_engine_stats *out)
     *out = l->stats;
     out->n_running = l->running.n;
     out->n_waiting = vlm_fair_n_waiting(l->fair);
+    out->is_settling = vlm_populate_thread_runs(l->populate);
     out->kv_usage = (double)vlm_slots_n_held(l->blocks) / vlm_slots_n(l->blocks);
 }
 
@@ -299,6 +301,7 @@ static void local_close(vlm_engine *e)
 {
     if (e == NULL) return;
     vlm_local *l = self(e);
+    vlm_populate_thread_stop(l->populate);
     free_requests(l);
     vlm_fair_free(l->fair);
     vlm_slots_free(l->blocks);
@@ -449,7 +452,11 @@ static vlm_status open_parts(vlm_local *l, vlm_folder *folder, const vlm_engine_
     VLM_TRY(vlm_prepare_open(&l->prepare, folder, l->model, err));
     l->n_rows_max = vlm_model_n_rows_max(l->model);
     VLM_TRY(open_caches(l, o, err));
-    return open_working_memory(l, err);
+    VLM_TRY(open_working_memory(l, err));
+    const uint32_t n_ctx = vlm_model_n_ctx(l->model);
+    l->populate =
+        vlm_populate_thread_start(&l->kv, n_ctx < POPULATE_TOKENS ? n_ctx : POPULATE_TOKENS);
+    return VLM_OK;
 }
 
 vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options, vlm_engine **out,

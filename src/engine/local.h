@@ -15,6 +15,7 @@
 #include "engine/block_key.h"
 #include "engine/engine.h"
 #include "engine/fair.h"
+#include "engine/populate.h"
 #include "engine/prepare.h"
 #include "engine/slots.h"
 #include "engine/stop.h"
@@ -146,10 +147,11 @@ typedef struct vlm_local {
     vlm_model *model;
     vlm_prepare prepare;
     vlm_kv_pool kv;
-    vlm_slots *blocks;   /* of kv */
-    vlm_slots *encoded;  /* pictures */
-    float *features;     /* [slots, n_image_tokens, hidden] on the device */
-    size_t features_len; /* floats of one picture's */
+    vlm_populate_thread *populate; /* NULL: none runs */
+    vlm_slots *blocks;             /* of kv */
+    vlm_slots *encoded;            /* pictures */
+    float *features;               /* [slots, n_image_tokens, hidden] on the device */
+    size_t features_len;           /* floats of one picture's */
     vlm_sampler *sampler;
     float *x;             /* [n_rows_max, hidden] on the device */
     float *last_rows;     /* [VLM_LOCAL_LOGIT_ROWS, hidden] on the device */

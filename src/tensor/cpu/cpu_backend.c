@@ -63,6 +63,12 @@ static void cpu_free(vlm_backend *b, void *ptr)
     free(ptr);
 }
 
+static void cpu_populate(vlm_backend *b, void *ptr, size_t n_bytes)
+{
+    (void)b;
+    vlm_populate(ptr, n_bytes);
+}
+
 static void cpu_copy(vlm_backend *b, void *dst, const void *src, size_t n_bytes)
 {
     (void)b;
@@ -332,6 +338,7 @@ static const vlm_backend_ops cpu_ops = {
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .populate = cpu_populate,
     .upload = cpu_copy,
     .download = cpu_copy,
     .copy = cpu_copy,
