@@ -250,7 +250,7 @@ int vlm_cmd_bench(const vlm_options *opt)
         (void)vlm_cli_fail(&err);
         return VLM_EXIT_USAGE;
     }
-    if (vlm_cli_is_mock(opt)) {
+    if (vlm_cli_is_mock(vlm_cli_model_arg(opt))) {
         (void)vlm_fail(&err, VLM_INVALID_ARGUMENT, "mock computes nothing that could be measured");
         return vlm_cli_fail(&err);
     }

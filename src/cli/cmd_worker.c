@@ -58,12 +58,13 @@ int vlm_cmd_worker(const vlm_options *opt)
         .shutdown_ns = nanoseconds(opt->shutdown_timeout),
         .supervised = getenv("VLMD_SUPERVISED") != NULL,
     };
-    const vlm_decoders_options decoder_options = {.n = n_decoders(opt),
-                                                  .limits = vlm_cli_image_limits(opt),
-                                                  .faults =
-                                                      vlm_cli_is_mock(opt) && opt->mock_faults};
+    const vlm_decoders_options decoder_options = {
+        .n = n_decoders(opt),
+        .limits = vlm_cli_image_limits(opt),
+        .faults = vlm_cli_is_mock(vlm_cli_model_arg(opt)) && opt->mock_faults};
     vlm_status status = read_listen(opt, &options.listen, &err);
-    if (status == VLM_OK) status = vlm_model_arg_name(opt, name, &err);
+    if (status == VLM_OK)
+        status = vlm_model_arg_name(vlm_cli_model_arg(opt), opt->model_name, name, &err);
     /* Their processes are forked before there are threads and a model. */
     if (status == VLM_OK) status = vlm_decoders_open(&decoder_options, &decoders, &err);
     vlm_worker_set_threads(options.prepare_max);

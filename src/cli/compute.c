@@ -54,15 +54,34 @@ vlm_engine_options vlm_cli_engine_options(const vlm_options *opt)
     return options;
 }
 
-bool vlm_cli_is_mock(const vlm_options *opt)
+const char *vlm_cli_model_arg(const vlm_options *opt)
 {
-    return opt->n_args > 0 && strcmp(opt->args[0], "mock") == 0;
+    return opt->n_args > 0 ? opt->args[0] : NULL;
+}
+
+bool vlm_cli_is_mock(const char *arg)
+{
+    return arg != NULL && strcmp(arg, "mock") == 0;
+}
+
+vlm_status vlm_cli_memory_need(const vlm_options *opt, const char *arg, size_t *n_bytes,
+                               vlm_error *err)
+{
+    enum { MOCK_BYTES = 64 << 20 };
+    const vlm_engine_options options = vlm_cli_engine_options(opt);
+    vlm_folder *folder = NULL;
+    *n_bytes = MOCK_BYTES;
+    if (vlm_cli_is_mock(arg)) return VLM_OK;
+    VLM_TRY(vlm_model_arg_open(arg, &folder, err));
+    const vlm_status status = vlm_engine_memory_need(folder, &options, n_bytes, err);
+    vlm_folder_close(folder);
+    return status;
 }
 
 vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder, vlm_engine **engine,
                                vlm_error *err)
 {
-    if (vlm_cli_is_mock(opt)) {
+    if (vlm_cli_is_mock(vlm_cli_model_arg(opt))) {
         const vlm_mock_options mock = {.token_ms = opt->mock_token_ms,
                                        .prefill_ms = opt->mock_prefill_ms,
                                        .n_ctx = opt->ctx,
@@ -74,7 +93,7 @@ vlm_status vlm_cli_open_engine(const vlm_options *opt, vlm_folder **folder, vlm_
     vlm_engine_options options = vlm_cli_engine_options(opt);
     if ((1u << opt->command & VLM_CMDS_MODEL) != 0) options.running_max = opt->max_running;
     options.waiting_max = opt->max_running + opt->max_waiting; /* the worker counts them */
-    VLM_TRY(vlm_model_arg_open(opt->n_args > 0 ? opt->args[0] : NULL, folder, err));
+    VLM_TRY(vlm_model_arg_open(vlm_cli_model_arg(opt), folder, err));
     vlm_load_progress progress;
     vlm_load_progress_start(&progress);
     options.load_progress = vlm_load_progress_update;

@@ -9,8 +9,13 @@
 /* From --dtype, --vision-dtype, --ctx, --threads and --cpu-level. */
 vlm_engine_options vlm_cli_engine_options(const vlm_options *opt);
 
+/* The first MODEL; NULL: none was given. */
+const char *vlm_cli_model_arg(const vlm_options *opt);
 /* MODEL is mock. */
-bool vlm_cli_is_mock(const vlm_options *opt);
+bool vlm_cli_is_mock(const char *arg);
+/* The least --memory with which a worker of this MODEL can be started.  As vlm_cli_open_engine. */
+VLM_MUST_USE vlm_status vlm_cli_memory_need(const vlm_options *opt, const char *arg,
+                                            size_t *n_bytes, vlm_error *err);
 
 /* The engine of the MODEL argument, the mock for "mock".  *folder is what it reads, NULL for the
  * mock; close the engine first.  Every status, file named. */

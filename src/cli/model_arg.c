@@ -42,12 +42,12 @@ static vlm_status folder_name(const char *path, char out[VLM_MODEL_NAME_LEN_MAX 
     return status;
 }
 
-vlm_status vlm_model_arg_name(const vlm_options *opt, char out[VLM_MODEL_NAME_LEN_MAX + 1],
-                              vlm_error *err)
+vlm_status vlm_model_arg_name(const char *arg, const char *given,
+                              char out[VLM_MODEL_NAME_LEN_MAX + 1], vlm_error *err)
 {
-    const char *arg = opt->n_args > 0 ? opt->args[0] : "demo";
-    const char *name = opt->model_name != NULL ? opt->model_name : arg;
-    if (opt->model_name == NULL && vlm_path_is_dir(arg)) return folder_name(arg, out, err);
+    if (arg == NULL) arg = "demo";
+    const char *name = given != NULL ? given : arg;
+    if (given == NULL && vlm_path_is_dir(arg)) return folder_name(arg, out, err);
     const size_t len = strlen(name);
     if (len == 0 || len > VLM_MODEL_NAME_LEN_MAX)
         return vlm_fail(err, VLM_INVALID_ARGUMENT, "a model's name has 1 to %d bytes",

@@ -2,7 +2,6 @@
 #ifndef VLM_CLI_MODEL_ARG_H
 #define VLM_CLI_MODEL_ARG_H
 
-#include "cli/options.h"
 #include "model/folder.h"
 
 /* arg NULL stands for "demo", the model inside the program.  A folder of that name wins.
@@ -11,9 +10,9 @@ VLM_MUST_USE vlm_status vlm_model_arg_open(const char *arg, vlm_folder **out, vl
 
 enum { VLM_MODEL_NAME_LEN_MAX = 255 };
 
-/* What clients call the model of the options: --model-name, or its argument, of a folder the last
- * part of its path.  INVALID_ARGUMENT when that is no name. */
-VLM_MUST_USE vlm_status vlm_model_arg_name(const vlm_options *opt,
+/* What clients call the model: given (--model-name), or where that is NULL the argument, of a
+ * folder the last part of its path.  INVALID_ARGUMENT when that is no name. */
+VLM_MUST_USE vlm_status vlm_model_arg_name(const char *arg, const char *given,
                                            char out[VLM_MODEL_NAME_LEN_MAX + 1], vlm_error *err);
 
 #endif

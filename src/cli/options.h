@@ -18,7 +18,7 @@
 /* Commands.  X(enum, name, arguments, fewest, most, what it does) */
 #define VLM_COMMAND_LIST(X)                                                                        \
     X(RUN, "run", "[MODEL]", 0, 1, "answer on the terminal; a chat when there is no --prompt")     \
-    X(SERVE, "serve", "[MODEL]", 0, 1, "OpenAI API on --listen: gateway and worker in one")        \
+    X(SERVE, "serve", "[MODEL]...", 0, 16, "OpenAI API on --listen: gateway and workers in one")   \
     X(GATEWAY, "gateway", "", 0, 0, "the HTTP half alone, in front of workers")                    \
     X(WORKER, "worker", "[MODEL]", 0, 1, "the model half alone: gRPC")                             \
     X(TRACE, "trace", "MODEL", 1, 1,                                                               \
@@ -111,7 +111,7 @@ typedef enum vlm_opt_cpu_level {
 #undef VLM_OPT_CPU_LEVEL_ENUM
 } vlm_opt_cpu_level;
 
-enum { VLM_OPTIONS_ARGS_MAX = 4, VLM_OPTION_LIST_MAX = 16 };
+enum { VLM_OPTIONS_ARGS_MAX = 16, VLM_OPTION_LIST_MAX = 16 };
 
 /* Values of an option that may be given several times. */
 typedef struct vlm_option_values {
@@ -198,6 +198,14 @@ typedef struct vlm_option_values {
          "let a worker listen, without encryption and keys, where other machines reach it")        \
     STRING(MODEL_NAME, model_name, "model-name", 0, "NAME", NULL, VLM_CMDS_MODEL, VLM_CMDS_NONE,   \
            "what clients call the model; default: MODEL, of a folder the last part")               \
+    LIST(ALIAS, alias, "alias", 0, "NAME=MODEL", 512, VLM_CMDS_SERVE, VLM_CMDS_NONE,               \
+         "another name of a model for clients; may be repeated")                                   \
+    FLAG(PRELOAD, preload, "preload", 0, VLM_CMDS_SERVE, VLM_CMDS_NONE,                            \
+         "several models: load them at the start, as many as fit, not at their first use")         \
+    REAL(IDLE_UNLOAD, idle_unload, "idle-unload", 0, "S", 0.0, 0.0, 1e9, "0: never",               \
+         VLM_CMDS_SERVE, VLM_CMDS_NONE, "unload a model that nobody asked for so many seconds")    \
+    STRING(ADMIN_KEY_FILE, admin_key_file, "admin-key-file", 0, "FILE", NULL, VLM_CMDS_SERVE,      \
+           VLM_CMDS_NONE, "file of keys that may load and unload models")                          \
     STRING(API_KEY_FILE, api_key_file, "api-key-file", 0, "FILE", NULL, VLM_CMDS_HTTP,             \
            VLM_CMDS_NONE, "file of keys, one a line; requests then need one")                      \
     CHOICE(CACHE_SCOPE, cache_scope, "cache-scope", 0, vlm_opt_cache_scope,                        \

@@ -31,9 +31,11 @@ struct vlm_supervisor {
     uv_pipe_t input, output;
     uv_timer_t retry, tick;
     bool running, closing, was_ready;
+    bool stopping;    /* vlm_supervisor_stop: it is to end */
+    bool term_killed; /* and was helped */
     bool was_healthy; /* this one */
-    bool came_up;     /* some worker did, ever */
-    uint64_t ready_ns, healthy_ns, backoff_ms;
+    bool came_up;     /* some worker did since vlm_supervisor_start */
+    uint64_t ready_ns, healthy_ns, backoff_ms, stop_ns;
     uint32_t n_early; /* deaths in a row without having been healthy */
     int n_open;       /* handles of the process */
 };
@@ -60,6 +62,11 @@ static void on_closed(uv_handle_t *handle)
     if (--s->n_open > 0) return;
     s->running = false;
     if (s->closing) return;
+    if (s->stopping) {
+        s->stopping = false;
+        s->options.stopped(s->options.user);
+        return;
+    }
     if (!s->came_up) {
         s->options.failed(s->options.user);
         return;
@@ -72,7 +79,7 @@ static void on_process_exit(uv_process_t *process, int64_t code, int signal)
 {
     vlm_supervisor *s = process->data;
     const bool worked = s->was_ready && vlm_clock_ns() - s->ready_ns > WORKED_NS;
-    if (!s->closing) {
+    if (!s->closing && !s->stopping) {
         if (signal != 0)
             vlm_log(VLM_LOG_ERROR, "the worker was ended by signal %d (%s)", signal,
                     strsignal(signal));
@@ -160,7 +167,11 @@ static void on_tick(uv_timer_t *timer)
     vlm_supervisor *s = timer->data;
     const uint64_t now = vlm_clock_ns();
     reap_others(s);
-    if (!s->running || !s->was_ready || s->closing) return;
+    if (s->stopping && !s->term_killed && now - s->stop_ns > TERM_NS) {
+        s->term_killed = true;
+        (void)uv_process_kill(&s->process, SIGKILL);
+    }
+    if (!s->running || !s->was_ready || s->closing || s->stopping) return;
     if (s->options.is_healthy(s->options.user)) {
         s->healthy_ns = now;
         s->was_healthy = true;
@@ -214,9 +225,31 @@ vlm_status vlm_supervisor_open(const vlm_supervisor_options *options, vlm_superv
     (void)uv_timer_init(options->loop, &s->tick);
     s->retry.data = s->tick.data = s;
     (void)uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
-    start(s);
     *out = s;
     return VLM_OK;
+}
+
+void vlm_supervisor_start(vlm_supervisor *s)
+{
+    if (s->running || uv_is_active((uv_handle_t *)&s->retry)) return;
+    s->came_up = false;
+    s->backoff_ms = BACKOFF_FIRST_MS;
+    s->n_early = 0;
+    start(s);
+}
+
+void vlm_supervisor_stop(vlm_supervisor *s)
+{
+    if (s->stopping) return;
+    (void)uv_timer_stop(&s->retry);
+    if (!s->running) {
+        s->options.stopped(s->options.user);
+        return;
+    }
+    s->stopping = true;
+    s->term_killed = false;
+    s->stop_ns = vlm_clock_ns();
+    (void)uv_process_kill(&s->process, SIGTERM);
 }
 
 static void on_timer_closed(uv_handle_t *handle)

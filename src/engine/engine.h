@@ -243,4 +243,10 @@ typedef struct vlm_engine_options {
 VLM_MUST_USE vlm_status vlm_engine_open(vlm_folder *folder, const vlm_engine_options *options,
                                         vlm_engine **out, vlm_error *err);
 
+/* The smallest memory_max with which the model has room for one context and some pictures; its
+ * weights are not read.  Every status, as vlm_engine_open. */
+VLM_MUST_USE vlm_status vlm_engine_memory_need(vlm_folder *folder,
+                                               const vlm_engine_options *options, size_t *n_bytes,
+                                               vlm_error *err);
+
 #endif

@@ -55,6 +55,38 @@ static vlm_status no_room(const vlm_engine_options *o, const vlm_memory_plan *p,
                     (p->pixels_max + p->n_pictures * p->picture_bytes) >> 20);
 }
 
+static vlm_status need_of(const vlm_model *m, const vlm_engine_options *o, size_t *n_bytes,
+                          vlm_error *err)
+{
+    enum { PROCESS_BYTES = 64 << 20 }; /* program, tokenizer, requests */
+    const vlm_text_config *t = &vlm_model_config(m)->text;
+    const size_t n_blocks = vlm_model_n_ctx(m) / VLM_KV_BLOCK_TOKENS + 1;
+    size_t block_bytes, kv_bytes, most;
+    if (!vlm_kv_block_bytes(t->n_layers, t->n_kv_heads, t->head_dim, o->kv_dtype, &block_bytes) ||
+        !vlm_size_mul(block_bytes, n_blocks, &kv_bytes) ||
+        !vlm_size_add(kv_bytes, vlm_model_mapped_bytes(m), &most) ||
+        !vlm_size_add(most, vlm_model_working_bytes(m) + PROCESS_BYTES, &most) ||
+        !vlm_size_add(most, o->encoder_cache_bytes, &most) ||
+        !vlm_size_add(most, most / 7, n_bytes)) /* pictures and pixels: a sixteenth each */
+        return vlm_fail_memory(err, "key/value cache");
+    return VLM_OK;
+}
+
+vlm_status vlm_engine_memory_need(vlm_folder *folder, const vlm_engine_options *o, size_t *n_bytes,
+                                  vlm_error *err)
+{
+    const vlm_model_options options = {
+        .dtype = o->dtype, .vision_dtype = o->vision_dtype, .plan_only = true, .n_ctx = o->n_ctx};
+    vlm_backend *backend = NULL;
+    vlm_model *model = NULL;
+    vlm_status status = vlm_backend_cpu_open(1, VLM_CPU_REFERENCE, &backend, err);
+    if (status == VLM_OK) status = vlm_model_open(folder, backend, &options, &model, err);
+    if (status == VLM_OK) status = need_of(model, o, n_bytes, err);
+    vlm_model_close(model);
+    if (backend != NULL) backend->ops->close(backend);
+    return status;
+}
+
 vlm_status vlm_memory_plan_of(const vlm_model *m, const vlm_engine_options *o, uint32_t running_max,
                               vlm_memory_plan *p, vlm_error *err)
 {

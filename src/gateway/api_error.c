@@ -106,6 +106,31 @@ void vlm_api_error_unavailable(vlm_api_error *out)
     out->retry_after_s = retry_after();
 }
 
+void vlm_api_error_not_loaded(vlm_api_error *out, vlm_bytes model)
+{
+    vlm_error text;
+    (void)vlm_fail(&text, VLM_UNAVAILABLE,
+                   "the model `%.*s` could not be loaded; the server's log says why",
+                   (int)model.len, model.ptr);
+    fill(out, 503, "overloaded_error", "model_not_loaded", "model", text.msg);
+    out->retry_after_s = retry_after();
+}
+
+void vlm_api_error_admin_key(vlm_api_error *out, bool is_set)
+{
+    if (is_set)
+        fill(out, 401, "authentication_error", "invalid_api_key", "",
+             "the admin key is needed: Authorization: Bearer KEY");
+    else
+        fill(out, 403, "permission_error", NULL, "",
+             "nobody may do this: the server was started without --admin-key-file");
+}
+
+void vlm_api_error_conflict(vlm_api_error *out, const char *text)
+{
+    fill(out, 409, invalid_request, "model_busy", "model", text);
+}
+
 void vlm_api_error_timeout(vlm_api_error *out)
 {
     fill(out, 504, "timeout_error", NULL, "", "the request took too long");

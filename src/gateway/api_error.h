@@ -3,6 +3,7 @@
 #ifndef VLM_GATEWAY_API_ERROR_H
 #define VLM_GATEWAY_API_ERROR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -38,7 +39,10 @@ void vlm_api_error_internal(vlm_api_error *out);                        /* 500 *
 void vlm_api_error_overloaded(vlm_api_error *out, const char *text);    /* 503, Retry-After */
 void vlm_api_error_rate_limit(vlm_api_error *out);                      /* 429, Retry-After */
 void vlm_api_error_unavailable(vlm_api_error *out);                     /* 503, Retry-After */
-void vlm_api_error_timeout(vlm_api_error *out);                         /* 504 */
+void vlm_api_error_not_loaded(vlm_api_error *out, vlm_bytes model);     /* 503, Retry-After */
+void vlm_api_error_admin_key(vlm_api_error *out, bool is_set);     /* 401; 403: there is none */
+void vlm_api_error_conflict(vlm_api_error *out, const char *text); /* 409 */
+void vlm_api_error_timeout(vlm_api_error *out);                    /* 504 */
 
 /* Append {"error":{"message","type","param","code"}}.  RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_api_error_write(const vlm_api_error *e, vlm_buf *out, vlm_error *err);

@@ -105,7 +105,7 @@ static void count_failure(vlm_chat *chat, int http_status, const char *code)
         reject = VLM_REJECT_UNAVAILABLE;
     else
         return;
-    vlm_counter_add(chat->gateway->metrics, VLM_METRIC_REQUESTS_REJECTED, reject, 1);
+    vlm_counter_add(chat->metrics, VLM_METRIC_REQUESTS_REJECTED, reject, 1);
 }
 
 void vlm_chat_fail(vlm_chat *chat, const vlm_api_error *error)
@@ -257,22 +257,6 @@ static vlm_status start_answer(vlm_chat *chat, vlm_error *err)
     return VLM_OK;
 }
 
-/* No worker takes it now: wait for one, or say so. */
-static void wait_for_worker(vlm_chat *chat)
-{
-    const vlm_workers_state s = vlm_workers_get_state(chat->gateway->workers);
-    vlm_api_error error;
-    if (s.n_ready > 0) {
-        vlm_counter_add(chat->gateway->metrics, VLM_METRIC_REQUESTS_REJECTED, VLM_REJECT_OVERLOADED,
-                        1);
-        vlm_api_error_overloaded(&error, "all workers are busy");
-        vlm_chat_fail(chat, &error);
-        return;
-    }
-    if (chat->waiting_ns == 0) chat->waiting_ns = vlm_clock_ns();
-    chat->state = VLM_CHAT_WAITING;
-}
-
 void vlm_chat_go_on(vlm_chat *chat)
 {
     vlm_gateway *g = chat->gateway;
@@ -281,9 +265,11 @@ void vlm_chat_go_on(vlm_chat *chat)
     const uint64_t now = vlm_clock_ns();
     chat->state = VLM_CHAT_CALLING;
     if (now >= chat->deadline_ns) return; /* the tick says so */
-    vlm_worker_link *link = vlm_workers_choose(g->workers, chat->request.model, chat->avoid);
+    vlm_worker_link *link = NULL;
+    if (!chat->has_model || vlm_models_takes(g->models, chat->model_idx))
+        link = vlm_workers_choose(g->workers, vlm_chat_model_name(chat), chat->avoid);
     if (link == NULL) {
-        wait_for_worker(chat);
+        vlm_chat_wait(chat);
         return;
     }
     (void)snprintf(chat->model, sizeof chat->model, "%s", vlm_worker_link_model(link));
@@ -328,9 +314,7 @@ static void on_request(vlm_chat *chat)
         vlm_chat_fail(chat, &chat->error);
         return;
     }
-    if (r->model.len > 0 && vlm_workers_model(g->workers, 0) != NULL &&
-        !vlm_workers_has_model(g->workers, r->model)) {
-        vlm_api_error_model_not_found(&error, r->model);
+    if (!vlm_chat_find_model(chat, &error)) {
         vlm_chat_fail(chat, &error);
         return;
     }
@@ -449,6 +433,7 @@ void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *requ
     }
     chat->gateway = g;
     chat->client = c;
+    chat->metrics = g->metrics;
     vlm_tenant_names_of(&g->keys, key, g->options.cache_shared, &chat->names);
     chat->work.data = chat;
     chat->body = *body;
@@ -476,8 +461,10 @@ void vlm_chat_start(vlm_gateway *g, vlm_client *c, const vlm_http1_request *requ
 
 static void send_comment(vlm_chat *chat)
 {
+    const bool is_loading = chat->state == VLM_CHAT_WAITING && vlm_chat_is_loading(chat);
     begin_stream(chat);
-    vlm_client_stream_write(chat->client, vlm_bytes_of(":\n\n"));
+    vlm_client_stream_write(chat->client,
+                            vlm_bytes_of(is_loading ? ": loading the model\n\n" : ":\n\n"));
     chat->sent_ns = vlm_clock_ns();
 }
 
@@ -493,6 +480,7 @@ static void check_chat(vlm_chat *chat, uint64_t now)
         vlm_chat_fail(chat, &error);
         return;
     }
+    if (chat->state == VLM_CHAT_WAITING && vlm_chat_is_loading(chat)) chat->waiting_ns = now;
     if (chat->state == VLM_CHAT_WAITING && now - chat->waiting_ns > WORKER_WAIT_S * SECOND_NS) {
         vlm_api_error_unavailable(&error);
         vlm_chat_fail(chat, &error);

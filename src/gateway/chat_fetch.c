@@ -110,7 +110,7 @@ static void take_picture(picture *p)
     if (failed) {
         fail_fetch(chat, idx);
     } else if (chat->n_fetching == 0) {
-        vlm_histogram_observe(chat->gateway->metrics, VLM_METRIC_IMAGE_FETCH, 0,
+        vlm_histogram_observe(chat->metrics, VLM_METRIC_IMAGE_FETCH, 0,
                               vlm_clock_seconds(chat->fetch_ns, vlm_clock_ns()));
         vlm_chat_go_on(chat);
     }

@@ -17,7 +17,7 @@ static void note_started(vlm_chat *chat, const Vlm__V1__Started *s)
 /* Choices come side by side: the time between tokens is between those of one choice. */
 static void note_delta(vlm_chat *chat, const Vlm__V1__Delta *d)
 {
-    vlm_metrics *m = chat->gateway->metrics;
+    vlm_metrics *m = chat->metrics;
     const uint64_t now = vlm_clock_ns();
     if (d->choice >= VLM_CHAT_CHOICES_MAX) return; /* the answer says what is wrong */
     uint64_t *last_ns = &chat->last_token_ns[d->choice];
@@ -46,7 +46,7 @@ static void note_finished(vlm_chat *chat, const Vlm__V1__Finished *f)
         if (f->timings->decode_ms > chat->decode_ms) chat->decode_ms = f->timings->decode_ms;
     }
     if (f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_CANCELLED) return;
-    vlm_counter_add(chat->gateway->metrics, VLM_METRIC_REQUEST_SUCCESS,
+    vlm_counter_add(chat->metrics, VLM_METRIC_REQUEST_SUCCESS,
                     f->reason == VLM__V1__FINISH_REASON__FINISH_REASON_LENGTH ? 1 : 0, 1);
 }
 
@@ -68,7 +68,7 @@ void vlm_chat_forget_events(vlm_chat *chat)
     for (size_t i = 0; i < VLM_CHAT_CHOICES_MAX; i++) chat->last_token_ns[i] = 0;
 }
 
-void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record)
+void vlm_chat_record(const vlm_exchange_record *record)
 {
     const vlm_chat *chat = record->detail;
     const bool is_parsed = chat->state != VLM_CHAT_PARSING && chat->has_request;
@@ -94,7 +94,7 @@ void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record)
     };
     vlm_log_fields(VLM_LOG_INFO, "request", record->request_id, fields,
                    sizeof fields / sizeof *fields);
-    vlm_metrics *m = g->metrics;
+    vlm_metrics *m = chat->metrics;
     if (chat->n_prompt == 0) return;
     vlm_counter_add(m, VLM_METRIC_PROMPT_TOKENS, 0, chat->n_prompt);
     vlm_counter_add(m, VLM_METRIC_PROMPT_TOKENS_CACHED, 0, chat->n_cached);

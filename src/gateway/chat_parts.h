@@ -27,8 +27,11 @@ struct vlm_chat {
     vlm_tenant_names names; /* of who asks */
 
     uv_work_t work;
-    vlm_buf body;  /* as long as it is parsed */
-    size_t n_held; /* its bytes, counted until the chat is freed */
+    vlm_buf body;         /* as long as it is parsed */
+    size_t n_held;        /* its bytes, counted until the chat is freed */
+    size_t model_idx;     /* of the gateway's models */
+    bool has_model;       /* it is known which */
+    vlm_metrics *metrics; /* of that model; before, of the first */
     uint8_t digest[VLM_SHA256_LEN];
     bool has_request, parse_failed;
     vlm_chat_request request;
@@ -58,6 +61,15 @@ struct vlm_chat {
 /* Begin to fetch the request's pictures; vlm_chat_go_on follows when all have come. */
 void vlm_chat_fetch_start(vlm_chat *chat);
 void vlm_chat_fetch_cancel(vlm_chat *chat);
+
+/* Which model is asked for.  False, with the error, when there is none of that name. */
+bool vlm_chat_find_model(vlm_chat *chat, vlm_api_error *error);
+/* What it is called by its worker; empty: any will do. */
+vlm_bytes vlm_chat_model_name(const vlm_chat *chat);
+/* Whether the model is on its way: the chat waits as long as it may. */
+bool vlm_chat_is_loading(const vlm_chat *chat);
+/* No worker takes it now: wait for one, or say so. */
+void vlm_chat_wait(vlm_chat *chat);
 
 /* The pictures are there: on to a worker. */
 void vlm_chat_go_on(vlm_chat *chat);

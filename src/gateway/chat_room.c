@@ -8,7 +8,9 @@
 static size_t room_of(const vlm_gateway *g)
 {
     const vlm_workers_state s = vlm_workers_get_state(g->workers);
-    return s.n_ready > 0 ? (size_t)s.n_busy + s.n_room
+    /* What waits for a model to be loaded has its place at the worker to come. */
+    const size_t unready = g->options.host != NULL ? s.n_unready_room : 0;
+    return s.n_ready > 0 ? (size_t)s.n_busy + s.n_room + unready
                          : (size_t)g->options.running_max + g->options.waiting_max;
 }
 
@@ -28,6 +30,19 @@ static bool is_full_for(const vlm_gateway *g, int key)
     for (const vlm_chat *chat = g->chats; chat != NULL; chat = chat->next)
         n_own += holds_place(chat) && strcmp(chat->names.tenant, names.tenant) == 0;
     return !vlm_share_may_take(n_own, g->n_chats, room_of(g));
+}
+
+void vlm_chats_count(const vlm_gateway *g, const vlm_metrics *model, size_t *n_running,
+                     size_t *n_waiting)
+{
+    *n_running = *n_waiting = 0;
+    for (const vlm_chat *chat = g->chats; chat != NULL; chat = chat->next) {
+        if (chat->metrics != model || !holds_place(chat)) continue;
+        if (chat->started)
+            ++*n_running;
+        else
+            ++*n_waiting;
+    }
 }
 
 bool vlm_chats_full(const vlm_gateway *g)

@@ -11,9 +11,24 @@
 
 enum { TICK_MS = 50, QUIET_CHECK_MS = 20 };
 
+/* What models the workers serve. */
+static void note_models(vlm_gateway *g)
+{
+    const char *name;
+    for (size_t i = 0; (name = vlm_workers_model(g->workers, i)) != NULL; i++)
+        vlm_models_note(g->models, name);
+    for (size_t i = 0; i < vlm_models_n(g->models); i++) {
+        const vlm_bytes model = vlm_bytes_of(vlm_models_name(g->models, i));
+        vlm_models_set_gone(g->models, i, !vlm_workers_has_model(g->workers, model));
+    }
+}
+
 static void on_workers_changed(void *user)
 {
-    vlm_chats_retry(user);
+    vlm_gateway *g = user;
+    note_models(g);
+    if (g->options.host != NULL) g->options.host->changed(g->options.host->user);
+    vlm_chats_retry(g);
 }
 
 static void on_finished(void *user, const vlm_exchange_record *record)
@@ -21,7 +36,7 @@ static void on_finished(void *user, const vlm_exchange_record *record)
     vlm_gateway *g = user;
     vlm_metrics_http(g->metrics, record->handler, record->method, record->status, record->seconds);
     if (record->detail != NULL) {
-        vlm_chat_record(g, record);
+        vlm_chat_record(record);
         return;
     }
     const vlm_log_field fields[] = {
@@ -37,6 +52,7 @@ static void on_finished(void *user, const vlm_exchange_record *record)
 
 static void on_tick(uv_timer_t *timer)
 {
+    note_models(timer->data);
     vlm_chats_tick(timer->data);
 }
 
@@ -98,16 +114,22 @@ static void on_stop_signal(uv_signal_t *signal, int number)
         vlm_gateway_drain(g);
 }
 
+static void read_keys_again(vlm_keys *keys, const char *path, const char *what)
+{
+    vlm_error error;
+    if (path == NULL) return;
+    if (vlm_keys_read(keys, path, &error) == VLM_OK)
+        vlm_log(VLM_LOG_INFO, "the %s keys have been read again: %zu", what, keys->n);
+    else
+        vlm_log(VLM_LOG_ERROR, "the %s keys stay as they were: %s", what, error.msg);
+}
+
 static void on_hangup(uv_signal_t *signal, int number)
 {
     vlm_gateway *g = signal->data;
-    vlm_error error;
     (void)number;
-    if (g->options.api_key_file == NULL) return;
-    if (vlm_keys_read(&g->keys, g->options.api_key_file, &error) == VLM_OK)
-        vlm_log(VLM_LOG_INFO, "the API keys have been read again: %zu", g->keys.n);
-    else
-        vlm_log(VLM_LOG_ERROR, "the API keys stay as they were: %s", error.msg);
+    read_keys_again(&g->keys, g->options.api_key_file, "API");
+    read_keys_again(&g->admin_keys, g->options.admin_key_file, "admin");
 }
 
 static void start_handles(vlm_gateway *g)
@@ -156,7 +178,9 @@ static vlm_status open_parts(vlm_gateway *g, vlm_error *err)
         .user = g,
     };
     if (o->api_key_file != NULL) VLM_TRY(vlm_keys_read(&g->keys, o->api_key_file, err));
-    VLM_TRY(vlm_metrics_new(&g->metrics, err));
+    if (o->admin_key_file != NULL) VLM_TRY(vlm_keys_read(&g->admin_keys, o->admin_key_file, err));
+    VLM_TRY(vlm_models_new(o->host, &g->models, err));
+    g->metrics = vlm_models_metrics(g->models, 0);
     if (o->image_urls) {
         const vlm_fetcher_options fetch = {.hosts = o->image_hosts,
                                            .bytes_max = o->image_bytes_max};
@@ -215,8 +239,9 @@ void vlm_gateway_close(vlm_gateway *g)
     }
     vlm_workers_close(g->workers);
     vlm_fetcher_close(g->fetcher);
-    vlm_metrics_free(g->metrics);
+    vlm_models_free(g->models);
     vlm_keys_fini(&g->keys);
+    vlm_keys_fini(&g->admin_keys);
     uv_handle_t *handles[] = {(uv_handle_t *)&g->tick,      (uv_handle_t *)&g->shutdown,
                               (uv_handle_t *)&g->watchdog,  (uv_handle_t *)&g->term,
                               (uv_handle_t *)&g->interrupt, (uv_handle_t *)&g->hangup,
@@ -226,22 +251,33 @@ void vlm_gateway_close(vlm_gateway *g)
     free(g);
 }
 
-void vlm_gateway_worker_ready(vlm_gateway *g)
+void vlm_gateway_worker_ready(vlm_gateway *g, size_t model)
 {
-    vlm_workers_retry_now(g->workers);
+    vlm_workers_retry_now(g->workers, model);
 }
 
-void vlm_gateway_worker_restarted(vlm_gateway *g)
+void vlm_gateway_worker_restarted(vlm_gateway *g, size_t model)
 {
+    (void)model;
     vlm_counter_add(g->metrics, VLM_METRIC_WORKER_RESTARTS, 0, 1);
 }
 
-void vlm_gateway_set_broken(vlm_gateway *g, bool broken)
+bool vlm_gateway_is_ready(const vlm_gateway *g, size_t model)
 {
-    g->broken = broken;
+    return vlm_workers_is_ready(g->workers, model);
 }
 
-uint32_t vlm_gateway_n_ready(const vlm_gateway *g)
+uint32_t vlm_gateway_n_busy(const vlm_gateway *g, size_t model)
 {
-    return vlm_workers_get_state(g->workers).n_ready;
+    return vlm_workers_n_busy(g->workers, model);
+}
+
+void vlm_gateway_models_changed(vlm_gateway *g)
+{
+    vlm_chats_retry(g);
+}
+
+void vlm_gateway_set_broken(vlm_gateway *g, size_t model, bool broken)
+{
+    g->broken[model] = broken;
 }

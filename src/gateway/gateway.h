@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/status.h"
+#include "gateway/models.h"
 #include "net/addr.h"
 #include "net/http1.h"
 
@@ -15,8 +16,10 @@ typedef struct vlm_gateway vlm_gateway;
 
 typedef struct vlm_gateway_options {
     vlm_addr listen;
-    const vlm_addr *workers; /* [n_workers] */
+    const vlm_addr *workers; /* [n_workers]; with a host the i-th is for its i-th model */
     size_t n_workers;
+    const vlm_models_host *host; /* NULL: workers come and go as they like */
+    const char *admin_key_file;  /* NULL: nobody may load and unload models */
     const char *api_key_file, *cors_origin, *image_hosts; /* NULL: none */
     bool image_urls;
     bool cache_shared; /* between API keys */
@@ -36,11 +39,16 @@ void vlm_gateway_run(vlm_gateway *g);
 void vlm_gateway_drain(vlm_gateway *g);
 void vlm_gateway_close(vlm_gateway *g);
 
-/* A supervised worker is there again, or died and was started anew. */
-void vlm_gateway_worker_ready(vlm_gateway *g);
-void vlm_gateway_worker_restarted(vlm_gateway *g);
-uint32_t vlm_gateway_n_ready(const vlm_gateway *g);
+/* For the host, of its i-th model: its worker is there again, or died and was started anew. */
+void vlm_gateway_worker_ready(vlm_gateway *g, size_t model);
+void vlm_gateway_worker_restarted(vlm_gateway *g, size_t model);
+/* Its worker takes requests. */
+bool vlm_gateway_is_ready(const vlm_gateway *g, size_t model);
+/* Requests that its worker has. */
+uint32_t vlm_gateway_n_busy(const vlm_gateway *g, size_t model);
+/* What the host says of its models has changed: waiting requests look again. */
+void vlm_gateway_models_changed(vlm_gateway *g);
 /* The worker died too often: not ready until told otherwise. */
-void vlm_gateway_set_broken(vlm_gateway *g, bool broken);
+void vlm_gateway_set_broken(vlm_gateway *g, size_t model, bool broken);
 
 #endif

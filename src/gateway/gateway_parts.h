@@ -20,15 +20,17 @@ struct vlm_gateway {
     vlm_clients *clients;
     vlm_workers *workers;
     vlm_fetcher *fetcher; /* NULL: pictures are not fetched */
-    vlm_metrics *metrics;
-    vlm_keys keys;
+    vlm_models *models;
+    vlm_metrics *metrics; /* the page, and the first model's; of models */
+    vlm_keys keys, admin_keys;
     vlm_quarantine quarantine;
     vlm_chat *chats;
     size_t n_chats, n_running;
     size_t n_held; /* bytes of the bodies of all chats */
     uint64_t last_seed;
     uint64_t busy_ns; /* when there was a chat last; 0: memory has been given back since */
-    bool draining, broken, hurry;
+    bool draining, hurry;
+    bool broken[VLM_MODELS_MAX];
     uv_timer_t tick, shutdown, watchdog;
     uv_signal_t term, interrupt, hangup;
     uv_async_t fetched; /* the fetcher's thread has something */
@@ -50,8 +52,11 @@ bool vlm_chats_full(const vlm_gateway *g);
 /* True: there is no room for a request, or none for the owner of its key because of all the others
  * that it has sent, and the client has been told so. */
 VLM_MUST_USE bool vlm_chats_refuse(vlm_gateway *g, vlm_client *c, int key);
+/* How many of the model with these metrics run and wait. */
+void vlm_chats_count(const vlm_gateway *g, const vlm_metrics *model, size_t *n_running,
+                     size_t *n_waiting);
 /* Into the log and the metrics; detail of the record is the chat. */
-void vlm_chat_record(vlm_gateway *g, const vlm_exchange_record *record);
+void vlm_chat_record(const vlm_exchange_record *record);
 
 /* Everything that is no chat. */
 void vlm_routes_head(void *user, vlm_client *c, const vlm_http1_request *request);

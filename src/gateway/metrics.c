@@ -12,7 +12,7 @@ enum {
     BUCKETS_MAX = 24,
     LABELS_MAX = 8,
     MODEL_LEN_MAX = 255,
-    HANDLERS = 8,
+    HANDLERS = 10,
     METHODS = 5,
     CLASSES = 5
 };
@@ -69,12 +69,14 @@ typedef struct series {
     uint64_t buckets[BUCKETS_MAX];
 } series;
 
-static const char *const handlers[HANDLERS] = {"chat_completions", "models", "model",   "livez",
-                                               "readyz",           "health", "metrics", "other"};
+static const char *const handlers[HANDLERS] = {
+    "chat_completions", "models", "model",   "models_load", "models_unload", "livez",
+    "readyz",           "health", "metrics", "other"};
 static const char *const methods[METHODS] = {"GET", "POST", "HEAD", "OPTIONS", "other"};
 static const char *const classes[CLASSES] = {"none", "2xx", "3xx", "4xx", "5xx"};
 
 struct vlm_metrics {
+    vlm_metrics *next; /* the next model */
     char model[MODEL_LEN_MAX + 1];
     series values[VLM_N_METRICS][LABELS_MAX];
     uint64_t http_requests[HANDLERS][METHODS][CLASSES];
@@ -89,7 +91,21 @@ vlm_status vlm_metrics_new(vlm_metrics **out, vlm_error *err)
 
 void vlm_metrics_free(vlm_metrics *m)
 {
-    free(m);
+    while (m != NULL) {
+        vlm_metrics *next = m->next;
+        free(m);
+        m = next;
+    }
+}
+
+vlm_status vlm_metrics_new_model(vlm_metrics *first, const char *model, vlm_metrics **out,
+                                 vlm_error *err)
+{
+    VLM_TRY(vlm_metrics_new(out, err));
+    vlm_metrics_set_model(*out, model);
+    while (first->next != NULL) first = first->next;
+    first->next = *out;
+    return VLM_OK;
 }
 
 void vlm_metrics_set_model(vlm_metrics *m, const char *model)
@@ -198,10 +214,12 @@ static vlm_status append_histogram(vlm_buf *out, const char *name, const char *l
     return vlm_buf_printf(out, err, "%s_count{%s} %" PRIu64 "\n", name, labels, s->count);
 }
 
-static vlm_status append_metric(const vlm_metrics *m, const info *f, const series *values,
-                                vlm_buf *labels, vlm_buf *out, vlm_error *err)
+/* All series of a metric that one model has. */
+static vlm_status append_series(const vlm_metrics *m, size_t metric, vlm_buf *labels, vlm_buf *out,
+                                vlm_error *err)
 {
-    VLM_TRY(append_head(out, f->name, f->help, f->kind, err));
+    const info *f = &infos[metric];
+    const series *values = m->values[metric];
     for (uint32_t i = 0; i < LABELS_MAX; i++) {
         if (i > 0 && (f->label <= MODEL || label_values[f->label][i] == NULL)) break;
         VLM_TRY(make_labels(m, f->label, i, labels, err));
@@ -218,6 +236,16 @@ static vlm_status append_metric(const vlm_metrics *m, const info *f, const serie
         else
             VLM_TRY(vlm_buf_printf(out, err, " %.9g\n", values[i].sum));
     }
+    return VLM_OK;
+}
+
+static vlm_status append_metric(const vlm_metrics *first, size_t metric, vlm_buf *labels,
+                                vlm_buf *out, vlm_error *err)
+{
+    const info *f = &infos[metric];
+    VLM_TRY(append_head(out, f->name, f->help, f->kind, err));
+    for (const vlm_metrics *m = first; m != NULL; m = f->label == NONE ? NULL : m->next)
+        VLM_TRY(append_series(m, metric, labels, out, err));
     return VLM_OK;
 }
 
@@ -251,7 +279,7 @@ vlm_status vlm_metrics_write(const vlm_metrics *m, vlm_buf *out, vlm_error *err)
     vlm_buf_init(&labels, 4 * MODEL_LEN_MAX);
     vlm_status status = VLM_OK;
     for (size_t i = 0; i < VLM_N_METRICS && status == VLM_OK; i++)
-        status = append_metric(m, &infos[i], m->values[i], &labels, out, err);
+        status = append_metric(m, i, &labels, out, err);
     vlm_buf_fini(&labels);
     VLM_TRY(status);
     VLM_TRY(append_http(m, out, err));

@@ -88,7 +88,11 @@ typedef enum vlm_metric {
 typedef struct vlm_metrics vlm_metrics;
 
 VLM_MUST_USE vlm_status vlm_metrics_new(vlm_metrics **out, vlm_error *err);
+/* Frees those of vlm_metrics_new_model too. */
 void vlm_metrics_free(vlm_metrics *m);
+/* What another model counts: on the page of first, which owns it. */
+VLM_MUST_USE vlm_status vlm_metrics_new_model(vlm_metrics *first, const char *model,
+                                              vlm_metrics **out, vlm_error *err);
 /* The value of model_name; cut at 255 bytes and where it is no UTF-8. */
 void vlm_metrics_set_model(vlm_metrics *m, const char *model);
 
@@ -104,7 +108,7 @@ void vlm_histogram_observe(vlm_metrics *m, vlm_metric metric, uint32_t label, do
 void vlm_metrics_http(vlm_metrics *m, const char *handler, const char *method, int status,
                       double seconds);
 
-/* Append the page.  RESOURCE_EXHAUSTED. */
+/* Append the page with all models of it.  RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_metrics_write(const vlm_metrics *m, vlm_buf *out, vlm_error *err);
 
 #endif

@@ -369,10 +369,19 @@ vlm_status vlm_workers_add(vlm_workers *w, const vlm_addr *addr, vlm_error *err)
     return VLM_OK;
 }
 
-void vlm_workers_retry_now(vlm_workers *w)
+void vlm_workers_retry_now(vlm_workers *w, size_t i)
 {
-    for (size_t i = 0; i < w->n_links; i++)
-        if (w->links[i]->channel != NULL) vlm_rpc_channel_retry_now(w->links[i]->channel);
+    if (w->links[i]->channel != NULL) vlm_rpc_channel_retry_now(w->links[i]->channel);
+}
+
+bool vlm_workers_is_ready(const vlm_workers *w, size_t i)
+{
+    return is_ready(w->links[i]);
+}
+
+uint32_t vlm_workers_n_busy(const vlm_workers *w, size_t i)
+{
+    return w->links[i]->n_busy;
 }
 
 static void free_handle(uv_handle_t *handle)
@@ -422,13 +431,25 @@ vlm_worker_link *vlm_workers_choose(vlm_workers *w, vlm_bytes model, const vlm_w
     return best;
 }
 
+bool vlm_workers_has_ready(const vlm_workers *w, vlm_bytes model)
+{
+    for (size_t i = 0; i < w->n_links; i++)
+        if (is_ready(w->links[i]) &&
+            (model.len == 0 || vlm_bytes_eq_str(model, w->links[i]->model)))
+            return true;
+    return false;
+}
+
 vlm_workers_state vlm_workers_get_state(const vlm_workers *w)
 {
     vlm_workers_state s = {0};
     for (size_t i = 0; i < w->n_links; i++) {
         const vlm_worker_link *l = w->links[i];
         s.n_known += l->channel != NULL;
-        if (!is_ready(l)) continue;
+        if (!is_ready(l)) {
+            s.n_unready_room += l->channel != NULL ? l->running_max + l->waiting_max : 0;
+            continue;
+        }
         s.n_ready++;
         s.n_busy += l->n_busy;
         s.n_room += room_of(l);
@@ -475,12 +496,12 @@ void vlm_worker_link_count(vlm_worker_link *link, int n)
     link->n_busy = (uint32_t)((int)link->n_busy + n);
 }
 
-vlm_workers_stats vlm_workers_get_stats(const vlm_workers *w)
+vlm_workers_stats vlm_workers_get_stats(const vlm_workers *w, vlm_bytes model)
 {
     vlm_workers_stats s = {0};
     uint32_t n = 0;
     for (size_t i = 0; i < w->n_links; i++) {
-        if (!is_ready(w->links[i])) continue;
+        if (!is_ready(w->links[i]) || !vlm_bytes_eq_str(model, w->links[i]->model)) continue;
         const Vlm__V1__StatsResponse *r = &w->links[i]->last_stats;
         n++;
         s.kv_usage += r->kv_cache_usage;
