@@ -26,7 +26,7 @@ vlm_dep(nghttp2 nghttp2/nghttp2.h nghttp2)
 target_compile_definitions(vlm_dep_nghttp2 INTERFACE NGHTTP2_STATICLIB)
 vlm_dep(protobuf_c protobuf-c/protobuf-c.h protobuf-c)
 vlm_dep(crypto openssl/sha.h crypto)
-# Only its header: the library is opened when something is fetched (src/gateway/curl.h).
+# Only its header: the library is opened when something is fetched (src/net/curl.h).
 vlm_dep(curl curl/curl.h)
 target_link_libraries(vlm_dep_curl INTERFACE dl)
 vlm_dep(edit histedit.h edit bsd tinfo)

@@ -16,7 +16,7 @@ ROOMS = {
     "tensor": {"base"},
     "model": {"base", "image", "text", "tensor"},
     "engine": {"base", "image", "text", "tensor", "model"},
-    "hub": {"base"},
+    "hub": {"base", "net"},
     "net": {"base"},
     "rpc": {"base", "net"},
     "worker": {"base", "image", "engine", "net", "rpc"},

@@ -4,7 +4,8 @@
 
 #include "model/folder.h"
 
-/* arg NULL stands for "demo", the model inside the program.  A folder of that name wins.
+/* arg NULL stands for "demo", the model inside the program.  A folder of that name wins.  A hub id
+ * that is not in the cache is downloaded, with its progress on stderr.
  * NOT_FOUND or INVALID_ARGUMENT says what the argument is not. */
 VLM_MUST_USE vlm_status vlm_model_arg_open(const char *arg, vlm_folder **out, vlm_error *err);
 

@@ -26,6 +26,7 @@
     X(TOKENIZE, "tokenize", "MODEL", 1, 1, "text on stdin to a JSON array of ids, or back")        \
     X(TEMPLATE, "template", "MODEL|FILE.jinja", 1, 1,                                              \
       "JSON request on stdin to the rendered prompt")                                              \
+    X(PULL, "pull", "ORG/NAME[@REV]", 1, 1, "download a model into the Hugging Face cache")        \
     X(QUANTIZE, "quantize", "MODEL", 1, 1,                                                         \
       "write a model with packed weights, which starts at once")                                   \
     X(INSPECT, "inspect", "MODEL", 1, 1,                                                           \
@@ -56,6 +57,7 @@ enum {
     VLM_CMDS_TRACE = 1 << VLM_COMMAND_TRACE,
     VLM_CMDS_TOKENIZE = 1 << VLM_COMMAND_TOKENIZE,
     VLM_CMDS_TEMPLATE = 1 << VLM_COMMAND_TEMPLATE,
+    VLM_CMDS_PULL = 1 << VLM_COMMAND_PULL,
     VLM_CMDS_QUANTIZE = 1 << VLM_COMMAND_QUANTIZE,
     VLM_CMDS_INSPECT = 1 << VLM_COMMAND_INSPECT,
     VLM_CMDS_BENCH = 1 << VLM_COMMAND_BENCH,
@@ -67,8 +69,8 @@ enum {
     VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT | VLM_CMDS_QUANTIZE,
     /* Share out memory. */
     VLM_CMDS_CACHES = VLM_CMDS_RUN | VLM_CMDS_MODEL | VLM_CMDS_BENCH | VLM_CMDS_INSPECT,
-    VLM_CMDS_ALL =
-        VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE | VLM_CMDS_DOCTOR
+    VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE |
+                   VLM_CMDS_DOCTOR | VLM_CMDS_PULL
 };
 
 /* Values of the choices.  X(enum, text, supported): an unsupported one is refused by its name. */

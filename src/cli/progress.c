@@ -65,7 +65,7 @@ void vlm_progress_line(const vlm_progress *p, uint64_t n_done, uint64_t n_total,
     (void)snprintf(out + len, (size_t)(columns - len), ", %s/s, %s left", rate, left);
 }
 
-static int terminal_columns(void)
+int vlm_progress_columns(void)
 {
     struct winsize size;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) return 80;
@@ -85,7 +85,7 @@ void vlm_progress_update(vlm_progress *p, uint64_t n_done, uint64_t n_total)
     p->last_ns = now_ns;
     char line[COLUMNS_MAX];
     vlm_progress_line(p, n_done, n_total, vlm_clock_seconds(p->start_ns, now_ns), line,
-                      terminal_columns());
+                      vlm_progress_columns());
     (void)fprintf(stderr, "\r\033[K%s", line);
     (void)fflush(stderr);
     p->shown = true;

@@ -26,6 +26,9 @@ void vlm_progress_update(vlm_progress *p, uint64_t n_done, uint64_t n_total);
 /* Take the line away; legal at any time, also twice. */
 void vlm_progress_clear(vlm_progress *p);
 
+/* Columns of the terminal that stderr is, 80 when it is none or does not say. */
+int vlm_progress_columns(void);
+
 /* The line for n_done of n_total after seconds of work, that began at first_done, in at most
  * columns - 1 bytes: what vlm_progress_update prints.  out [columns]. */
 void vlm_progress_line(const vlm_progress *p, uint64_t n_done, uint64_t n_total, double seconds,

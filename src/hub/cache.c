@@ -1,11 +1,14 @@
 #include "hub/cache.h"
 
+#include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 
-enum { COMMIT_LEN_MAX = 128, ID_LEN_MAX = 256 };
+enum { COMMIT_LEN_MAX = 128, ID_LEN_MAX = 256, PATH_LEN_MAX = 4096, INDEX_LEN_MAX = 64 << 20 };
 
 static bool is_word_char(char c)
 {
@@ -95,4 +98,60 @@ vlm_status vlm_hub_find(const char *id, vlm_buf *path, vlm_error *err)
     if (vlm_path_is_dir(path->data)) return VLM_OK;
     return vlm_fail(err, VLM_NOT_FOUND, "%s: no such folder, and not in the Hugging Face cache",
                     id);
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char path[PATH_LEN_MAX];
+    const int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return n > 0 && (size_t)n < sizeof path && vlm_path_is_file(path);
+}
+
+static bool has_all_shards(const char *folder, const char *index)
+{
+    char path[PATH_LEN_MAX];
+    vlm_buf text;
+    vlm_json_doc *doc = NULL;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, index);
+    if (vlm_file_read(path, index, INDEX_LEN_MAX, &text, NULL) != VLM_OK) return false;
+    const vlm_status status =
+        vlm_json_parse(text.data, text.len, &vlm_json_limits_large, &doc, NULL);
+    vlm_buf_fini(&text);
+    if (status != VLM_OK) return false;
+    const vlm_json *map = vlm_json_get(vlm_json_root(doc), "weight_map");
+    bool has_all = map != NULL && vlm_json_typeof(map) == VLM_JSON_OBJECT;
+    vlm_json_iter it = {0};
+    if (has_all) it = vlm_json_iter_begin(map);
+    const char *last = "";
+    while (has_all && vlm_json_iter_next(&it)) {
+        if (vlm_json_typeof(it.value) != VLM_JSON_STRING) break;
+        const char *name = vlm_json_string(it.value).ptr;
+        if (strcmp(name, last) != 0) has_all = has_file(folder, name); /* often the same again */
+        last = name;
+    }
+    vlm_json_free(doc);
+    return has_all;
+}
+
+static size_t count_safetensors(const char *folder)
+{
+    static const char end[] = ".safetensors";
+    DIR *dir = opendir(folder);
+    size_t n = 0;
+    for (const struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        const size_t len = strlen(e->d_name);
+        n += len >= sizeof end && strcmp(e->d_name + len - (sizeof end - 1), end) == 0 &&
+             has_file(folder, e->d_name);
+    }
+    if (dir != NULL) (void)closedir(dir);
+    return n;
+}
+
+bool vlm_hub_is_complete(const char *folder)
+{
+    static const char index[] = "model.safetensors.index.json";
+    if (!has_file(folder, "config.json")) return false;
+    if (has_file(folder, "model.safetensors")) return true;
+    if (has_file(folder, index)) return has_all_shards(folder, index);
+    return count_safetensors(folder) == 1;
 }

@@ -24,4 +24,8 @@ VLM_MUST_USE vlm_status vlm_hub_cache_dir(vlm_buf *path, vlm_error *err);
  * hold it; RESOURCE_EXHAUSTED. */
 VLM_MUST_USE vlm_status vlm_hub_find(const char *id, vlm_buf *path, vlm_error *err);
 
+/* Whether a snapshot holds what a model needs: config.json, and model.safetensors, or an index and
+ * all files that it names, or one safetensors file of another name. */
+bool vlm_hub_is_complete(const char *folder);
+
 #endif

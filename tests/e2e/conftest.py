@@ -36,8 +36,9 @@ class Result:
 
 
 def clean_environment(**more):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("VLMD_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VLMD_", "HF_"))}
     environment["XDG_CACHE_HOME"] = CACHE
+    environment["HF_HUB_OFFLINE"] = "1"
     environment.update(more)
     return environment
 

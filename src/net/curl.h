@@ -1,7 +1,7 @@
 /* curl.h - libcurl, opened when it is first needed: a program that fetches nothing runs without it.
  * Threads: vlm_curl_open from any; the table is constant afterwards. */
-#ifndef VLM_GATEWAY_CURL_H
-#define VLM_GATEWAY_CURL_H
+#ifndef VLM_NET_CURL_H
+#define VLM_NET_CURL_H
 
 /* The checks are macros around the functions themselves. */
 #define CURL_DISABLE_TYPECHECK
@@ -19,6 +19,7 @@ typedef struct vlm_curl {
     CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
     CURLcode (*easy_perform)(CURL *curl);
     CURLcode (*easy_getinfo)(CURL *curl, CURLINFO info, ...);
+    const char *(*easy_strerror)(CURLcode code);
     struct curl_slist *(*slist_append)(struct curl_slist *list, const char *text);
     void (*slist_free_all)(struct curl_slist *list);
 } vlm_curl;
