@@ -157,6 +157,7 @@ static vlm_status open_parts(vlm_gateway *g, vlm_error *err)
     };
     if (o->api_key_file != NULL) VLM_TRY(vlm_keys_read(&g->keys, o->api_key_file, err));
     VLM_TRY(vlm_metrics_new(&g->metrics, err));
+    if (o->page) VLM_TRY(vlm_page_new(vlm_page_file, &g->page, err));
     if (o->image_urls) {
         const vlm_fetcher_options fetch = {.hosts = o->image_hosts,
                                            .bytes_max = o->image_bytes_max};
@@ -215,6 +216,7 @@ void vlm_gateway_close(vlm_gateway *g)
     }
     vlm_workers_close(g->workers);
     vlm_fetcher_close(g->fetcher);
+    vlm_page_free(g->page);
     vlm_metrics_free(g->metrics);
     vlm_keys_fini(&g->keys);
     uv_handle_t *handles[] = {(uv_handle_t *)&g->tick,      (uv_handle_t *)&g->shutdown,

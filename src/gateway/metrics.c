@@ -12,7 +12,7 @@ enum {
     BUCKETS_MAX = 24,
     LABELS_MAX = 8,
     MODEL_LEN_MAX = 255,
-    HANDLERS = 8,
+    HANDLERS = 9,
     METHODS = 5,
     CLASSES = 5
 };
@@ -69,8 +69,8 @@ typedef struct series {
     uint64_t buckets[BUCKETS_MAX];
 } series;
 
-static const char *const handlers[HANDLERS] = {"chat_completions", "models", "model",   "livez",
-                                               "readyz",           "health", "metrics", "other"};
+static const char *const handlers[HANDLERS] = {
+    "chat_completions", "page", "models", "model", "livez", "readyz", "health", "metrics", "other"};
 static const char *const methods[METHODS] = {"GET", "POST", "HEAD", "OPTIONS", "other"};
 static const char *const classes[CLASSES] = {"none", "2xx", "3xx", "4xx", "5xx"};
 
