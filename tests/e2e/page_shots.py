@@ -10,7 +10,7 @@ from browser import ENTER, Browser  # noqa: E402
 from helpers import DEMO  # noqa: E402
 from servers import eventually  # noqa: E402
 
-SIZES = {"desktop": (1000, 720, 1, False), "phone": (390, 760, 2, True), "small": (360, 560, 2, True)}
+SIZES = {"desktop": (1000, 780, 1, False), "phone": (390, 760, 2, True), "small": (360, 560, 2, True)}
 
 
 def ask(browser, question, n):
@@ -34,9 +34,14 @@ def shoot(browser, url, name, folder):
     ask(browser, "Where is the heart?", 2)
     save("chat")
     browser.js("document.querySelector('.figures').open = true; document.getElementById('settings').open = true; "
-               "showNotice('The server is busy or not ready. Try again in 2 s.'); "
-               "document.getElementById('key-form').hidden = false")
+               "document.getElementById('scroller').scrollTop = 0")
     save("open")
+    browser.js("document.getElementById('settings').open = false; showNotice('The server is busy or not ready. Try "
+               "again in 2 s.'); document.getElementById('key-form').hidden = false; scrollDown()")
+    save("trouble")
+    browser.js("document.getElementById('new-chat').click(); document.getElementById('drop').hidden = false; showModels(["
+               "{id: 'llava-1.5-7b-hf', status: 'loaded'}, {id: 'llava-1.5-13b-hf', status: 'unloaded'}], '')")
+    save("drop")
 
 
 def main():
