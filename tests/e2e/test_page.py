@@ -251,7 +251,7 @@ def test_ask_about_a_picture(page, pictures):
     assert re.fullmatch(r"(?:[\d.,]+ tokens/s · )?first token after [\d.]+ m?s", page.texts(".figures summary")[0])
     page.click(".figures summary")
     figures = dict(zip(page.texts(".figures dt"), page.texts(".figures dd")))
-    assert figures["of these pictures"] == "16 tokens" and figures["Answer"] == "6 tokens"
+    assert figures["of them, pictures"] == "16 tokens" and figures["Answer"] == "6 tokens"
     assert page.texts("#spoken") == ["Answer complete"]
 
 
@@ -700,8 +700,9 @@ def test_busy(troubled, pictures):
         s.stop()
 
 
-def test_too_large(troubled, tmp_path):
-    with serve("mock", "--max-body", "100KiB") as s:
+def test_limits_of_the_server(troubled, tmp_path, pictures):
+    """They may be lower than those the page knows."""
+    with serve("mock", "--max-body", "100KiB", "--max-images", "1") as s:
         Api(s).wait_ready()
         page = Page(troubled, s.url)
         path = tmp_path / "noise.png"
@@ -710,6 +711,15 @@ def test_too_large(troubled, tmp_path):
         page.ask("too much", wait=False)
         assert page.given_back() == "too much" and page.pending() == 1
         assert "more than the server takes at once" in page.notice()
+        page.click("#pending button")
+        page.add(*pictures(2))
+        page.click("#send")
+        assert page.given_back() == "too much" and page.pending() == 2
+        assert "at most 1 pictures" in page.notice()
+        page.click("#pending button")
+        page.click("#send")
+        eventually(lambda: page.answers() != [] and not page.is_busy())
+        assert page.answers()[0] == "mock: too much" + mock_digest(pictures(2)[1].read_bytes())
         s.stop()
 
 
