@@ -248,7 +248,7 @@ def test_ask_about_a_picture(page, pictures):
     assert not page.is_shown("#welcome") and page.pending() == 0 and page.box() == ""
     assert page.texts(".question .text") == ["what is it?"]
     assert page.js("return document.querySelector('.question img').naturalWidth") == 8
-    assert re.fullmatch(r"(?:[\d.,]+ tokens/s · )?first token after [\d.]+ m?s", page.texts(".figures summary")[0])
+    assert re.fullmatch(r"(?:[\d.,]+\s+tokens/s · )?first token [\d.]+\s+m?s", page.texts(".figures summary")[0])
     page.click(".figures summary")
     figures = dict(zip(page.texts(".figures dt"), page.texts(".figures dd")))
     assert figures["of them, pictures"] == "16 tokens" and figures["Answer"] == "6 tokens"
