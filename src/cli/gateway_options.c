@@ -12,6 +12,7 @@ vlm_status vlm_cli_gateway_options(const vlm_options *opt, vlm_gateway_options *
         .cors_origin = opt->cors_origin,
         .image_hosts = opt->image_hosts,
         .image_urls = opt->image_urls == VLM_OPT_SWITCH_ON,
+        .page = opt->page == VLM_OPT_SWITCH_ON,
         .cache_shared = opt->cache_scope == VLM_OPT_CACHE_SCOPE_SHARED,
         .http = {.request_line_max = opt->max_request_line,
                  .header_bytes_max = opt->max_header_bytes,

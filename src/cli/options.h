@@ -215,6 +215,8 @@ typedef struct vlm_option_values {
            "who shares computed prompts: requests of one API key, or all")                         \
     STRING(CORS_ORIGIN, cors_origin, "cors-origin", 0, "ORIGIN", NULL, VLM_CMDS_HTTP,              \
            VLM_CMDS_NONE, "let pages of this origin call the API; * for all")                      \
+    CHOICE(PAGE, page, "page", 0, vlm_opt_switch, VLM_OPT_SWITCH_ON, VLM_CMDS_HTTP, VLM_CMDS_NONE, \
+           "a page at / where people ask with a browser")                                          \
     CHOICE(IMAGE_URLS, image_urls, "image-urls", 0, vlm_opt_switch, VLM_OPT_SWITCH_OFF,            \
            VLM_CMDS_HTTP, VLM_CMDS_NONE, "fetch pictures from http and https URLs")                \
     STRING(IMAGE_HOSTS, image_hosts, "image-hosts", 0, "LIST", NULL, VLM_CMDS_HTTP, VLM_CMDS_NONE, \

@@ -14,12 +14,13 @@
 #include "base/status.h"
 #include "net/addr.h"
 #include "net/http1.h"
+#include "net/http1_write.h"
 #include "net/stream.h"
 
 typedef struct vlm_client vlm_client;
 typedef struct vlm_clients vlm_clients;
 
-enum { VLM_REQUEST_ID_LEN_MAX = 128 };
+enum { VLM_REQUEST_ID_LEN_MAX = 128, VLM_RESPONSE_MORE_MAX = 8 };
 
 /* One answered request, for the log and the metrics. */
 typedef struct vlm_exchange_record {
@@ -81,11 +82,13 @@ typedef struct vlm_response {
     int status;
     const char *content_type; /* NULL: no body */
     vlm_bytes body;
-    uint32_t retry_after_s; /* 0: none */
-    const char *allow;      /* 405 */
-    bool authenticate;      /* 401 */
-    bool is_preflight;      /* CORS */
-    bool close;             /* end the connection */
+    uint32_t retry_after_s;          /* 0: none */
+    const char *allow;               /* 405 */
+    bool authenticate;               /* 401 */
+    bool is_preflight;               /* CORS */
+    bool close;                      /* end the connection */
+    const vlm_http1_out_field *more; /* [n_more] further fields of the head */
+    size_t n_more;                   /* VLM_RESPONSE_MORE_MAX at most */
 } vlm_response;
 
 /* The whole answer.  The exchange is over. */

@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -5,7 +6,7 @@
 #include "gateway/client_parts.h"
 #include "net/http1_write.h"
 
-enum { FIELDS_MAX = 12, NUMBER_LEN_MAX = 16, DISCARD_MAX = 64 << 10 };
+enum { FIELDS_MAX = 12 + VLM_RESPONSE_MORE_MAX, NUMBER_LEN_MAX = 16, DISCARD_MAX = 64 << 10 };
 
 /* The fields of an answer's head, with room for the numbers in them. */
 typedef struct head {
@@ -46,6 +47,8 @@ static void fill_head(const vlm_client *c, const vlm_response *r, head *h)
     }
     if (r->allow != NULL) add_field(h, "Allow", r->allow);
     if (r->authenticate) add_field(h, "WWW-Authenticate", "Bearer");
+    assert(r->n_more <= VLM_RESPONSE_MORE_MAX);
+    for (size_t i = 0; i < r->n_more; i++) h->fields[h->n++] = r->more[i];
 }
 
 /* May the connection be used again when the rest of the request's body is dropped? */
@@ -70,7 +73,7 @@ void vlm_client_respond(vlm_client *c, const vlm_response *r)
     x->keep_alive = keep;
     /* A failure to write for want of memory ends the connection: the peer sees it cut. */
     const vlm_http1_body_kind kind =
-        r->content_type == NULL && r->status == 204 ? VLM_HTTP1_BODY_NONE : VLM_HTTP1_BODY_LENGTH;
+        r->status == 204 || r->status == 304 ? VLM_HTTP1_BODY_NONE : VLM_HTTP1_BODY_LENGTH;
     vlm_status status = vlm_http1_write_head(&c->out, r->status, x->minor_version, h.fields, h.n,
                                              kind, r->body.len, keep, NULL);
     if (status == VLM_OK && !x->is_head)

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "net/curl.h"
 #include "gateway/fetch_addr.h"
+#include "net/curl.h"
 
 enum { THREADS_DEFAULT = 16, THREADS_MAX = 64, WAITING_DEFAULT = 256, REDIRECTS_MAX = 3 };
 

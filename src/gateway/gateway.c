@@ -181,6 +181,7 @@ static vlm_status open_parts(vlm_gateway *g, vlm_error *err)
     if (o->admin_key_file != NULL) VLM_TRY(vlm_keys_read(&g->admin_keys, o->admin_key_file, err));
     VLM_TRY(vlm_models_new(o->host, &g->models, err));
     g->metrics = vlm_models_metrics(g->models, 0);
+    if (o->page) VLM_TRY(vlm_page_new(vlm_page_file, &g->page, err));
     if (o->image_urls) {
         const vlm_fetcher_options fetch = {.hosts = o->image_hosts,
                                            .bytes_max = o->image_bytes_max};
@@ -239,6 +240,7 @@ void vlm_gateway_close(vlm_gateway *g)
     }
     vlm_workers_close(g->workers);
     vlm_fetcher_close(g->fetcher);
+    vlm_page_free(g->page);
     vlm_models_free(g->models);
     vlm_keys_fini(&g->keys);
     vlm_keys_fini(&g->admin_keys);

@@ -22,6 +22,7 @@ typedef struct vlm_gateway_options {
     const char *admin_key_file;  /* NULL: nobody may load and unload models */
     const char *api_key_file, *cors_origin, *image_hosts; /* NULL: none */
     bool image_urls;
+    bool page;         /* at / */
     bool cache_shared; /* between API keys */
     vlm_http1_limits http;
     size_t bodies_max, unsent_max, image_bytes_max;

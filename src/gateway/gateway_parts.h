@@ -9,6 +9,7 @@
 #include "gateway/gateway.h"
 #include "gateway/keys.h"
 #include "gateway/metrics.h"
+#include "gateway/page.h"
 #include "gateway/quarantine.h"
 #include "gateway/workers.h"
 
@@ -20,6 +21,7 @@ struct vlm_gateway {
     vlm_clients *clients;
     vlm_workers *workers;
     vlm_fetcher *fetcher; /* NULL: pictures are not fetched */
+    vlm_page *page;       /* NULL: none */
     vlm_models *models;
     vlm_metrics *metrics; /* the page, and the first model's; of models */
     vlm_keys keys, admin_keys;

@@ -12,7 +12,7 @@ enum {
     BUCKETS_MAX = 24,
     LABELS_MAX = 8,
     MODEL_LEN_MAX = 255,
-    HANDLERS = 10,
+    HANDLERS = 11,
     METHODS = 5,
     CLASSES = 5
 };
@@ -70,7 +70,7 @@ typedef struct series {
 } series;
 
 static const char *const handlers[HANDLERS] = {
-    "chat_completions", "models", "model",   "models_load", "models_unload", "livez",
+    "chat_completions", "page",   "models",  "model", "models_load", "models_unload", "livez",
     "readyz",           "health", "metrics", "other"};
 static const char *const methods[METHODS] = {"GET", "POST", "HEAD", "OPTIONS", "other"};
 static const char *const classes[CLASSES] = {"none", "2xx", "3xx", "4xx", "5xx"};

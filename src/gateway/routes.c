@@ -267,7 +267,16 @@ static void get_metrics(vlm_gateway *g, vlm_client *c, const vlm_http1_request *
     vlm_buf_fini(&out);
 }
 
+static void get_page(vlm_gateway *g, vlm_client *c, const vlm_http1_request *request, vlm_buf *body)
+{
+    (void)body;
+    const vlm_http1_field *known = vlm_http1_find(request, "if-none-match");
+    const vlm_response answer = vlm_page_answer(g->page, known != NULL ? &known->value : NULL);
+    vlm_client_respond(c, &answer);
+}
+
 static const route routes[] = {
+    {"/", "page", "GET", "GET, HEAD, OPTIONS", OPEN, get_page},
     {"/v1/chat/completions", "chat_completions", "POST", "POST, OPTIONS", KEY, NULL},
     {"/v1/models", "models", "GET", "GET, HEAD, OPTIONS", KEY, get_models},
     {"/v1/models/load", "models_load", "POST", "POST, OPTIONS", ADMIN_KEY, post_load},
@@ -279,12 +288,13 @@ static const route routes[] = {
     {"/metrics", "metrics", "GET", "GET, HEAD, OPTIONS", KEY, get_metrics},
 };
 
-static const route *find_route(vlm_bytes path)
+static const route *find_route(const vlm_gateway *g, vlm_bytes path)
 {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         const size_t len = strlen(routes[i].path);
         if (routes[i].path[len - 1] != '*') {
-            if (vlm_bytes_eq_str(path, routes[i].path)) return &routes[i];
+            if (vlm_bytes_eq_str(path, routes[i].path))
+                return routes[i].fn == get_page && g->page == NULL ? NULL : &routes[i];
         } else if (path.len >= len && memcmp(path.ptr, routes[i].path, len - 1) == 0) {
             return &routes[i];
         }
@@ -378,8 +388,8 @@ void vlm_routes_head(void *user, vlm_client *c, const vlm_http1_request *request
 {
     vlm_gateway *g = user;
     vlm_api_error error;
+    const route *r = find_route(g, request->path);
     int key;
-    const route *r = find_route(request->path);
     if (r != NULL) vlm_client_set_handler(c, r->name);
     if (vlm_bytes_eq_str(request->method, "OPTIONS") && g->options.cors_origin != NULL) return;
     if (!may_enter(g, request, r, &key, &error)) {
@@ -399,7 +409,7 @@ void vlm_routes_head(void *user, vlm_client *c, const vlm_http1_request *request
 void vlm_routes_request(void *user, vlm_client *c, const vlm_http1_request *request, vlm_buf *body)
 {
     vlm_gateway *g = user;
-    const route *r = find_route(request->path);
+    const route *r = find_route(g, request->path);
     vlm_api_error error;
     int key;
     if (vlm_bytes_eq_str(request->method, "OPTIONS")) {
