@@ -8,7 +8,7 @@ import pytest
 from conftest import clean_environment
 
 COMMANDS = ["run", "serve", "gateway", "worker", "trace", "tokenize", "template", "quantize", "inspect",
-            "bench", "doctor", "version",
+            "bench", "doctor", "completion", "version",
             "help"]
 
 
