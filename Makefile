@@ -45,10 +45,10 @@ soak: build ## hard times for a server: 10,000 requests dropped, 50 workers kill
 	@.venv/bin/python bench/bench_server.py $(BUILD)/vlmd
 
 install: build ## to PREFIX (default /usr/local), stripped: program, manual, completions
-	@cmake --install $(BUILD) --prefix $(PREFIX) --strip --component program
+	@tools/package.sh install $(PREFIX)
 
 uninstall: ## remove what the last `make install` from here put there
-	@sed 's|^|$(DESTDIR)|' $(BUILD)/install_manifest_program.txt | xargs -d '\n' rm -fv
+	@sed 's|^|$(DESTDIR)|; s|$$|\n|' $(BUILD)/install_manifest_*.txt | xargs -r rm -fv
 
 package: build ## build/vlmd_VERSION_ARCH.deb
 	@tools/package.sh deb

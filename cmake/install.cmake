@@ -1,6 +1,6 @@
 # What is installed beside the program and how packages are made of it.  The target `share` makes the
-# manual and the completions with the program's own tables.  Components: `program` is what
-# `make install` and the release tarball have, `debian` what the package has besides.
+# manual and the completions with the program's own tables.  Components: `program` is for
+# all, `local` for `make install` and the release tarball, `debian` for the package.
 set(share ${PROJECT_BINARY_DIR}/share)
 file(MAKE_DIRECTORY ${share})
 
@@ -29,7 +29,9 @@ set(doc share/doc/vlmd)
 install(TARGETS vlmd RUNTIME DESTINATION bin COMPONENT program)
 install(FILES ${share}/vlmd.1.gz DESTINATION share/man/man1 COMPONENT program)
 install(FILES ${share}/completion.bash DESTINATION share/bash-completion/completions RENAME vlmd COMPONENT program)
-install(FILES ${share}/completion.zsh DESTINATION share/zsh/vendor-completions RENAME _vlmd COMPONENT program)
+# Where zsh looks differs between /usr, which packages own, and everywhere else.
+install(FILES ${share}/completion.zsh DESTINATION share/zsh/site-functions RENAME _vlmd COMPONENT local)
+install(FILES ${share}/completion.zsh DESTINATION share/zsh/vendor-completions RENAME _vlmd COMPONENT debian)
 install(FILES ${share}/completion.fish DESTINATION share/fish/vendor_completions.d RENAME vlmd.fish COMPONENT program)
 install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/docs/operations.md ${share}/third-party.gz
     DESTINATION ${doc} COMPONENT program)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# package.sh deb|tar: a Debian package or the release tarball of what lies in build/, which `make build` has
-# built.  The same sources and compiler give the same bytes: times are those of the last commit.
+# package.sh install PREFIX | deb | tar: install what lies in build/, which `make build` has built ($DESTDIR before
+# PREFIX), or make a Debian package or the release tarball of it.  The same sources and compiler give the same bytes: times are those of the last commit.
 set -eu
 cd "$(dirname "$0")/.."
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
@@ -9,6 +9,17 @@ fi
 export SOURCE_DATE_EPOCH
 umask 022
 
+# install_to PREFIX
+install_to() {
+    for component in program local; do
+        cmake --install build --prefix "$1" --strip --component $component
+    done
+}
+
+if [ "$1" = install ]; then
+    install_to "$2"
+    exit 0
+fi
 if [ "$1" = deb ]; then
     cpack --config build/CPackConfig.cmake -G DEB -B build >build/package.log 2>&1 || {
         cat build/package.log >&2
@@ -23,7 +34,7 @@ version=$(build/vlmd version | sed 's/^vlmd //')
 name=vlmd-$version-linux-$(uname -m)
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-cmake --install build --prefix "$stage/$name" --strip --component program >build/package.log
+DESTDIR= install_to "$stage/$name" >build/package.log
 cp README.md LICENSE "$stage/$name/"
 tar -C "$stage" --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
     --mode=u=rwX,go=rX -cf - "$name" | gzip -9n >"build/$name.tar.gz"

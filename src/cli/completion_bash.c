@@ -21,11 +21,11 @@ static const char frame_head[] =
     "\n"
     "_vlmd() {\n"
     "    local IFS=$' \\t\\n' cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
-    "    local command=${COMP_WORDS[1]} takes= options= words= files= word\n"
+    "    local command=${COMP_WORDS[1]} takes='' options='' words='' files='' word\n"
     "    COMPREPLY=()\n"
     "    # Readline splits --dtype=q4 at the =.\n"
     "    if [[ $cur == = ]]; then\n"
-    "        cur=\n"
+    "        cur=''\n"
     "    elif [[ $prev == = ]]; then\n"
     "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
     "    fi\n";
@@ -120,7 +120,7 @@ vlm_status vlm_completion_bash(vlm_buf *text, vlm_error *err)
         vlm_buf_append_str(text,
                            "        *)\n"
                            "            if [[ -z $takes || $cur == -* ]]; then\n"
-                           "                takes= words=$options\n"
+                           "                takes='' words=$options\n"
                            "            fi\n"
                            "            ;;\n"
                            "        esac\n"

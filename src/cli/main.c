@@ -66,20 +66,13 @@ static int cmd_version(const vlm_options *opt)
 }
 
 static vlm_cmd_fn *const command_fns[VLM_N_COMMANDS] = {
-    [VLM_COMMAND_RUN] = vlm_cmd_run,
-    [VLM_COMMAND_SERVE] = vlm_cmd_serve,
-    [VLM_COMMAND_GATEWAY] = vlm_cmd_gateway,
-    [VLM_COMMAND_WORKER] = vlm_cmd_worker,
-    [VLM_COMMAND_TRACE] = vlm_cmd_trace,
-    [VLM_COMMAND_TOKENIZE] = vlm_cmd_tokenize,
-    [VLM_COMMAND_TEMPLATE] = vlm_cmd_template,
-    [VLM_COMMAND_INSPECT] = vlm_cmd_inspect,
-    [VLM_COMMAND_QUANTIZE] = vlm_cmd_quantize,
-    [VLM_COMMAND_DOCTOR] = vlm_cmd_doctor,
-    [VLM_COMMAND_BENCH] = vlm_cmd_bench,
-    [VLM_COMMAND_COMPLETION] = vlm_cmd_completion,
-    [VLM_COMMAND_VERSION] = cmd_version,
-    [VLM_COMMAND_HELP] = cmd_help,
+    [VLM_COMMAND_RUN] = vlm_cmd_run,           [VLM_COMMAND_SERVE] = vlm_cmd_serve,
+    [VLM_COMMAND_GATEWAY] = vlm_cmd_gateway,   [VLM_COMMAND_WORKER] = vlm_cmd_worker,
+    [VLM_COMMAND_TRACE] = vlm_cmd_trace,       [VLM_COMMAND_TOKENIZE] = vlm_cmd_tokenize,
+    [VLM_COMMAND_TEMPLATE] = vlm_cmd_template, [VLM_COMMAND_INSPECT] = vlm_cmd_inspect,
+    [VLM_COMMAND_QUANTIZE] = vlm_cmd_quantize, [VLM_COMMAND_DOCTOR] = vlm_cmd_doctor,
+    [VLM_COMMAND_BENCH] = vlm_cmd_bench,       [VLM_COMMAND_COMPLETION] = vlm_cmd_completion,
+    [VLM_COMMAND_VERSION] = cmd_version,       [VLM_COMMAND_HELP] = cmd_help,
 };
 
 static const char *env_of_process(const char *name)

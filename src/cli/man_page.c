@@ -48,6 +48,19 @@ static vlm_status append_head(vlm_buf *page, const vlm_option_row *r, vlm_error 
     return vlm_buf_append_char(page, '\n', err);
 }
 
+/* "Of: run, trace (needed)" */
+static vlm_status append_takers(vlm_buf *words, const vlm_option_row *r, vlm_error *err)
+{
+    const char *separator = "Of: ";
+    for (int i = 0; i < VLM_N_COMMANDS; i++) {
+        if (!vlm_option_takes(r, (vlm_command)i)) continue;
+        VLM_TRY(vlm_buf_printf(words, err, "%s%s%s", separator, vlm_command_rows[i].name,
+                               (r->needed_by >> i & 1) != 0 ? " (needed)" : ""));
+        separator = ", ";
+    }
+    return VLM_OK;
+}
+
 static vlm_status append_option(vlm_buf *page, const vlm_option_row *r, vlm_error *err)
 {
     VLM_TRY(append_head(page, r, err));
@@ -56,15 +69,12 @@ static vlm_status append_option(vlm_buf *page, const vlm_option_row *r, vlm_erro
     vlm_status status = vlm_buf_append_str(&words, r->help, err);
     if (status == VLM_OK) status = vlm_option_append_default(&words, r, VLM_N_COMMANDS, err);
     if (status == VLM_OK) status = append_text(page, words.data, err);
+    vlm_buf_clear(&words);
+    if (status == VLM_OK) status = append_takers(&words, r, err);
+    if (status == VLM_OK) status = vlm_buf_append_str(page, "\n.br\n", err);
+    if (status == VLM_OK) status = append_text(page, words.data, err);
     vlm_buf_fini(&words);
     VLM_TRY(status);
-    const char *separator = "\n.br\nOf:\n";
-    for (int i = 0; i < VLM_N_COMMANDS; i++) {
-        if (!vlm_option_takes(r, (vlm_command)i)) continue;
-        VLM_TRY(vlm_buf_printf(page, err, "%s%s%s", separator, vlm_command_rows[i].name,
-                               (r->needed_by >> i & 1) != 0 ? " (needed)" : ""));
-        separator = ", ";
-    }
     return vlm_buf_append_char(page, '\n', err);
 }
 
