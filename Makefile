@@ -48,7 +48,7 @@ install: build ## to PREFIX (default /usr/local), stripped: program, manual, com
 	@tools/package.sh install $(PREFIX)
 
 uninstall: ## remove what the last `make install` from here put there
-	@sed 's|^|$(DESTDIR)|; s|$$|\n|' $(BUILD)/install_manifest_*.txt | xargs -r rm -fv
+	@sed 's|^|$(DESTDIR)|' $(BUILD)/installed.txt | xargs -d '\n' rm -fv
 
 package: build ## build/vlmd_VERSION_ARCH.deb
 	@tools/package.sh deb

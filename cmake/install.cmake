@@ -1,6 +1,6 @@
 # What is installed beside the program and how packages are made of it.  The target `share` makes the
-# manual and the completions with the program's own tables.  Components: `program` is for
-# all, `local` for `make install` and the release tarball, `debian` for the package.
+# manual and the completions from the program's own tables.  Components: `program` is for all,
+# `local` for `make install` and the release tarball, `debian` for the package.
 set(share ${PROJECT_BINARY_DIR}/share)
 file(MAKE_DIRECTORY ${share})
 

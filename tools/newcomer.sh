@@ -37,7 +37,7 @@ seconds() {
 }
 # since START TEXT: a line of the result
 since() {
-    awk -v a="$1" -v b="$(seconds)" -v text="$2" 'BEGIN { printf "%7.1f s  %s\n", b - a, text }' | tee -a "$base/times"
+    awk -v a="$1" -v b="$(seconds)" -v text="$2" 'BEGIN { printf "%7.2f s  %s\n", b - a, text }' | tee -a "$base/times"
 }
 
 # The mirror that this machine uses for Debian itself.

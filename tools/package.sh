@@ -18,6 +18,11 @@ install_to() {
 
 if [ "$1" = install ]; then
     install_to "$2"
+    # For `make uninstall`.  A manifest's last line has no end.
+    for component in program local; do
+        cat build/install_manifest_$component.txt
+        echo
+    done | sed '/./!d' >build/installed.txt
     exit 0
 fi
 if [ "$1" = deb ]; then
@@ -34,7 +39,7 @@ version=$(build/vlmd version | sed 's/^vlmd //')
 name=vlmd-$version-linux-$(uname -m)
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-DESTDIR= install_to "$stage/$name" >build/package.log
+DESTDIR='' install_to "$stage/$name" >build/package.log
 cp README.md LICENSE "$stage/$name/"
 tar -C "$stage" --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
     --mode=u=rwX,go=rX -cf - "$name" | gzip -9n >"build/$name.tar.gz"

@@ -4,18 +4,27 @@
 
 #include "cli/options_rows.h"
 
+/* A line ends at the first space after so many bytes: mandoc wants at most 80. */
+enum { LINE_LEN = 55 };
+
 /* Text as roff shows it as it is: - is a hyphen there, \ and a dot at a line's start are commands.
  */
 static vlm_status append_text(vlm_buf *page, const char *text, vlm_error *err)
 {
-    if (text[0] == '.' || text[0] == '\'') VLM_TRY(vlm_buf_append_str(page, "\\&", err));
+    size_t start = page->len;
     for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '-')
+        if (page->len == start && (*c == '.' || *c == '\''))
+            VLM_TRY(vlm_buf_append_str(page, "\\&", err));
+        if (*c == ' ' && page->len - start > LINE_LEN) {
+            VLM_TRY(vlm_buf_append_char(page, '\n', err));
+            start = page->len;
+        } else if (*c == '-') {
             VLM_TRY(vlm_buf_append_str(page, "\\-", err));
-        else if (*c == '\\')
+        } else if (*c == '\\') {
             VLM_TRY(vlm_buf_append_str(page, "\\e", err));
-        else
+        } else {
             VLM_TRY(vlm_buf_append_char(page, *c, err));
+        }
     }
     return VLM_OK;
 }
