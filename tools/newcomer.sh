@@ -59,7 +59,7 @@ new_root() {
 inside() {
     root=$1
     shift
-    chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+    chroot "$root" /usr/bin/env -i HOME=/ PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
         ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} sh -euc "$*"
 }
 fail() {
@@ -93,9 +93,9 @@ rm -rf --one-file-system "$root"
 echo "2. the package: $(basename "$package")"
 root=$base/package
 new_root "$root"
-cp "$package" "$root/root/vlmd.deb"
+cp "$package" "$root/opt/vlmd.deb"
 start=$(seconds)
-inside "$root" 'apt-get -q update && apt-get -q install -y --no-install-recommends /root/vlmd.deb' >"$base/log" 2>&1 ||
+inside "$root" 'apt-get -q update && apt-get -q install -y --no-install-recommends /opt/vlmd.deb' >"$base/log" 2>&1 ||
     fail "the package could not be installed"
 since "$start" "apt install ./vlmd.deb"
 picture=/usr/share/doc/vlmd/examples/three.png
@@ -104,7 +104,7 @@ answer=$(inside "$root" "vlmd run demo -i $picture -p 'What is in this picture?'
 since "$start" "vlmd run: $answer"
 # A service that a client outside of the root asks.
 start=$(seconds)
-inside "$root" 'echo $$ >/root/pid; exec vlmd serve demo --listen 127.0.0.1:0' 2>"$base/serve.log" &
+inside "$root" 'echo $$ >/opt/pid; exec vlmd serve demo --listen 127.0.0.1:0' 2>"$base/serve.log" &
 server=$!
 url=
 while [ -z "$url" ] || ! curl -sf "$url/readyz" >/dev/null; do
@@ -122,7 +122,7 @@ since "$start" "its answer over HTTP: $answer"
 start=$(seconds)
 page=$(curl -s -o /dev/null -w '%{http_code} %{content_type}' "$url/")
 since "$start" "its page /: $page"
-kill "$(cat "$root/root/pid")"
+kill "$(cat "$root/opt/pid")"
 wait $server || fail "vlmd serve did not end in peace"
 inside "$root" 'dpkg --purge vlmd' >"$base/log" 2>&1 || fail "the package could not be purged"
 for left in usr/bin/vlmd etc/vlmd/vlmd.env lib/systemd/system/vlmd.service; do

@@ -22,6 +22,11 @@ vlm_completion_kind vlm_completion_of_argument(const vlm_command_row *c)
     return VLM_COMPLETION_FILE;
 }
 
+bool vlm_completion_knows_mock(vlm_command command)
+{
+    return (VLM_CMDS_MODEL >> command & 1) != 0;
+}
+
 vlm_status vlm_completion_quote(vlm_buf *text, const char *words, const char *specials,
                                 const char *quote, vlm_error *err)
 {

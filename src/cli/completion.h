@@ -22,6 +22,8 @@ typedef enum vlm_completion_kind {
 
 vlm_completion_kind vlm_completion_of_option(const vlm_option_row *r);
 vlm_completion_kind vlm_completion_of_argument(const vlm_command_row *c);
+/* Whether MODEL may be mock. */
+bool vlm_completion_knows_mock(vlm_command command);
 
 /* Append the script of a shell.  RESOURCE_EXHAUSTED. */
 typedef vlm_status vlm_completion_fn(vlm_buf *text, vlm_error *err);

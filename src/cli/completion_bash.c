@@ -21,7 +21,7 @@ static const char frame_head[] =
     "\n"
     "_vlmd() {\n"
     "    local IFS=$' \\t\\n' cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
-    "    local command=${COMP_WORDS[1]} takes='' options='' words='' files='' word\n"
+    "    local command=${COMP_WORDS[1]} takes='' options='' words='' files='' mock='' word\n"
     "    COMPREPLY=()\n"
     "    # Readline splits --dtype=q4 at the =.\n"
     "    if [[ $cur == = ]]; then\n"
@@ -34,7 +34,7 @@ static const char frame_tail[] =
     "    case $takes in\n"
     "    FILE) files=yes ;;\n"
     "    MODEL)\n"
-    "        words=\"demo $(__vlmd_ids)\"\n"
+    "        words=\"demo $mock $(__vlmd_ids)\"\n"
     "        files=yes\n"
     "        ;;\n"
     "    esac\n"
@@ -71,8 +71,9 @@ static vlm_status append_command(vlm_buf *text, vlm_command command, vlm_error *
     };
     const vlm_command_row *c = &vlm_command_rows[command];
     const char *takes = kinds[vlm_completion_of_argument(c)];
-    VLM_TRY(vlm_buf_printf(text, err, "    %s)\n        takes=%s\n        options='", c->name,
-                           takes != NULL ? takes : ""));
+    VLM_TRY(vlm_buf_printf(text, err, "    %s)\n        takes=%s mock=%s\n        options='",
+                           c->name, takes != NULL ? takes : "",
+                           vlm_completion_knows_mock(command) ? "mock" : ""));
     for (size_t i = 0; i < VLM_N_OPTIONS; i++) {
         const vlm_option_row *r = &vlm_option_rows[i];
         if (!vlm_option_takes(r, command)) continue;

@@ -54,6 +54,9 @@ static vlm_status append_command(vlm_buf *text, const vlm_command_row *c, vlm_er
     VLM_TRY(vlm_buf_printf(text, err, "\ncomplete -c vlmd -n '__vlmd_command_is help' -a %s\n",
                            c->name));
     const char *takes = words[vlm_completion_of_argument(c)];
+    if (vlm_completion_knows_mock((vlm_command)(c - vlm_command_rows)))
+        VLM_TRY(vlm_buf_printf(text, err, "complete -c vlmd -n '__vlmd_command_is %s' -a mock\n",
+                               c->name));
     if (takes == NULL) return VLM_OK;
     return vlm_buf_printf(text, err, "complete -c vlmd -n '__vlmd_command_is %s' %s\n", c->name,
                           takes);

@@ -8,7 +8,7 @@ static const char frame_head[] =
     "_vlmd_models() {\n"
     "    local hub=${HF_HUB_CACHE:-$HUGGINGFACE_HUB_CACHE} folder\n"
     "    local -a models\n"
-    "    models=(demo)\n"
+    "    models=(demo $1)\n"
     "    if [[ -z $hub && -n $HF_HOME ]]; then hub=$HF_HOME/hub; fi\n"
     "    if [[ -z $hub ]]; then hub=${XDG_CACHE_HOME:-$HOME/.cache}/huggingface/hub; fi\n"
     "    for folder in $hub/models--*(N:t); do\n"
@@ -83,7 +83,7 @@ static vlm_status append_command(vlm_buf *text, vlm_command command, vlm_error *
 {
     static const char *const actions[] = {
         [VLM_COMPLETION_FILE] = "_files",
-        [VLM_COMPLETION_MODEL] = "_vlmd_models",
+        [VLM_COMPLETION_MODEL] = " _vlmd_models", /* the space: no words of _arguments' own */
         [VLM_COMPLETION_COMMAND] = "_vlmd_commands",
         [VLM_COMPLETION_SHELL] = "(bash zsh fish)",
     };

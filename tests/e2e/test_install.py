@@ -211,7 +211,8 @@ COMPLETIONS = [
     (["vlmd", "run", "--dtype", "q"], {"q8", "q4"}, {"auto"}),
     (["vlmd", "run", "--device", ""], {"cpu"}, {"cuda"}),
     (["vlmd", "run", "-i", "ph"], {"photo.jpg"}, {"demo"}),
-    (["vlmd", "serve", ""], {"demo", "org-a/model.b-1", "two words"}, {"run"}),
+    (["vlmd", "serve", ""], {"demo", "mock", "org-a/model.b-1", "two words"}, {"run"}),
+    (["vlmd", "run", ""], {"demo", "org-a/model.b-1", "photo.jpg"}, {"mock"}),
     (["vlmd", "serve", "org-a/"], {"org-a/model.b-1"}, {"demo"}),
     (["vlmd", "tokenize", "--"], {"--decode"}, {"--dtype"}),
 ]
@@ -274,8 +275,8 @@ def test_fish(place, words, wanted, unwanted):
     check({row.split("\t")[0] for row in out.splitlines()}, wanted, unwanted)
 
 
-# Completion runs in the line editor of an interactive shell only: one lives in a pseudo-terminal of zsh's own, and what
-# it would add is printed instead of inserted.
+# Completion runs in the line editor of an interactive shell only: one lives in a pseudo-terminal of zsh's own, and what it
+# adds is printed too.  It must have the terminal first, or ^U takes what was typed ahead.
 ZSH = r"""
 zmodload zsh/zpty
 zpty z zsh -f -i
