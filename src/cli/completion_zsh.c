@@ -93,7 +93,8 @@ static vlm_status append_command(vlm_buf *text, vlm_command command, vlm_error *
         c->name));
     const char *action = actions[vlm_completion_of_argument(c)];
     if (action != NULL)
-        VLM_TRY(vlm_buf_printf(text, err, " \\\n                '1:argument:%s'", action));
+        VLM_TRY(vlm_buf_printf(text, err, " \\\n                '1:argument:%s%s'", action,
+                               vlm_completion_knows_mock(command) ? " mock" : ""));
     for (size_t i = 0; i < VLM_N_OPTIONS; i++)
         if (vlm_option_takes(&vlm_option_rows[i], command))
             VLM_TRY(append_option(text, &vlm_option_rows[i], err));
