@@ -47,6 +47,8 @@ install(FILES ${share}/vlmd.service DESTINATION /lib/systemd/system COMPONENT de
 install(FILES ${PROJECT_SOURCE_DIR}/deploy/vlmd.env DESTINATION /etc/vlmd COMPONENT debian)
 install(FILES ${PROJECT_SOURCE_DIR}/deploy/debian/vlmd.conf DESTINATION /usr/lib/sysusers.d COMPONENT debian)
 install(FILES ${share}/changelog.gz DESTINATION /usr/${doc} COMPONENT debian)
+install(FILES ${PROJECT_SOURCE_DIR}/deploy/debian/lintian-overrides DESTINATION /usr/share/lintian/overrides
+    RENAME vlmd COMPONENT debian)
 
 # cpack must not build the tests first; `make package` has built what it needs.
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)

@@ -146,7 +146,7 @@ def test_deb(deb, tmp_path):
     zsh = {"share/zsh/site-functions/_vlmd"}
     assert below == {f"usr/{p}" for p in INSTALLED - zsh} | {
         "usr/share/zsh/vendor-completions/_vlmd", "usr/share/doc/vlmd/changelog.gz", "usr/lib/sysusers.d/vlmd.conf",
-        "lib/systemd/system/vlmd.service", "etc/vlmd/vlmd.env"}
+        "usr/share/lintian/overrides/vlmd", "lib/systemd/system/vlmd.service", "etc/vlmd/vlmd.env"}
     assert (tmp_path / "DEBIAN/conffiles").read_text() == "/etc/vlmd/vlmd.env\n"
     for script in ("postinst", "prerm", "postrm"):
         assert os.access(tmp_path / "DEBIAN" / script, os.X_OK)
