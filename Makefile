@@ -6,14 +6,14 @@ PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 export PYTHON
 
 .DEFAULT_GOAL := build
-.PHONY: build deps demo test lint fuzz bench soak install clean help
+.PHONY: build deps demo test lint fuzz bench soak install uninstall package release newcomer clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 build: ## the program, at build/vlmd (default)
 	@tools/deps.sh --check build
-	@tools/build.sh release vlmd
+	@tools/build.sh release vlmd share
 
 deps: ## install the Debian packages that building needs (root or sudo)
 	@tools/deps.sh build
@@ -44,8 +44,20 @@ soak: build ## hard times for a server: 10,000 requests dropped, 50 workers kill
 	@.venv/bin/python bench/soak_server.py $(BUILD)/vlmd 2>/dev/null
 	@.venv/bin/python bench/bench_server.py $(BUILD)/vlmd
 
-install: build ## to PREFIX (default /usr/local), stripped
-	@cmake --install $(BUILD) --prefix $(PREFIX) --strip --component program
+install: build ## to PREFIX (default /usr/local), stripped: program, manual, completions
+	@tools/package.sh install $(PREFIX)
+
+uninstall: ## remove what the last `make install` from here put there
+	@sed 's|^|$(DESTDIR)|' $(BUILD)/installed.txt | xargs -d '\n' rm -fv
+
+package: build ## build/vlmd_VERSION_ARCH.deb
+	@tools/package.sh deb
+
+release: build ## build/vlmd-VERSION-linux-ARCH.tar.gz and its .sha256
+	@tools/package.sh tar
+
+newcomer: package ## a bare Debian 12: `make demo`, then the package, timed (root, network, 3 GB of disk)
+	@tools/newcomer.sh
 
 clean: ## remove all build folders
 	@rm -rf build build-asan build-tsan build-fuzz build-arm

@@ -18,7 +18,7 @@ typedef int vlm_cmd_fn(const vlm_options *opt);
 
 vlm_cmd_fn vlm_cmd_run, vlm_cmd_serve, vlm_cmd_gateway, vlm_cmd_worker, vlm_cmd_trace,
     vlm_cmd_tokenize, vlm_cmd_template, vlm_cmd_quantize, vlm_cmd_inspect, vlm_cmd_bench,
-    vlm_cmd_doctor, vlm_cmd_pull;
+    vlm_cmd_doctor, vlm_cmd_pull, vlm_cmd_completion;
 
 /* Print the error as one line to stderr ("vlmd: ...", or JSON with --log-format json); returns
  * VLM_EXIT_FAILED, so that a command can end with `return vlm_cli_fail(&err)`. */

@@ -77,6 +77,7 @@ static vlm_cmd_fn *const command_fns[VLM_N_COMMANDS] = {
     [VLM_COMMAND_QUANTIZE] = vlm_cmd_quantize,
     [VLM_COMMAND_DOCTOR] = vlm_cmd_doctor,
     [VLM_COMMAND_PULL] = vlm_cmd_pull,
+    [VLM_COMMAND_COMPLETION] = vlm_cmd_completion,
     [VLM_COMMAND_BENCH] = vlm_cmd_bench,
     [VLM_COMMAND_VERSION] = cmd_version,
     [VLM_COMMAND_HELP] = cmd_help,

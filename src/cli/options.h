@@ -21,19 +21,18 @@
     X(SERVE, "serve", "[MODEL]...", 0, 16, "OpenAI API on --listen: gateway and workers in one")   \
     X(GATEWAY, "gateway", "", 0, 0, "the HTTP half alone, in front of workers")                    \
     X(WORKER, "worker", "[MODEL]", 0, 1, "the model half alone: gRPC")                             \
-    X(TRACE, "trace", "MODEL", 1, 1,                                                               \
-      "write every stage of one greedy answer to a safetensors file")                              \
+    X(TRACE, "trace", "MODEL", 1, 1, "every stage of one greedy answer to a safetensors file")     \
     X(TOKENIZE, "tokenize", "MODEL", 1, 1, "text on stdin to a JSON array of ids, or back")        \
     X(TEMPLATE, "template", "MODEL|FILE.jinja", 1, 1,                                              \
       "JSON request on stdin to the rendered prompt")                                              \
-    X(PULL, "pull", "ORG/NAME[@REV]", 1, 1, "download a model into the Hugging Face cache")        \
+    X(PULL, "pull", "ORG/NAME", 1, 1, "download a model into the Hugging Face cache")              \
     X(QUANTIZE, "quantize", "MODEL", 1, 1,                                                         \
       "write a model with packed weights, which starts at once")                                   \
     X(INSPECT, "inspect", "MODEL", 1, 1,                                                           \
       "architecture, tensors, parameters and memory of a model")                                   \
     X(BENCH, "bench", "[MODEL]", 0, 1, "measure the speed of a model here, or check its answers")  \
-    X(DOCTOR, "doctor", "", 0, 0,                                                                  \
-      "what makes models slow on this machine, and what to do about it")                           \
+    X(DOCTOR, "doctor", "", 0, 0, "what makes models slow on this machine, and what to do")        \
+    X(COMPLETION, "completion", "SHELL", 1, 1, "completion script for bash, zsh or fish")          \
     X(VERSION, "version", "", 0, 0, "print the version")                                           \
     X(HELP, "help", "[COMMAND]", 0, 1, "print what there is, or the options of one command")
 

@@ -58,3 +58,57 @@ bool vlm_option_takes(const vlm_option_row *r, vlm_command command)
 {
     return (r->taken_by >> command & 1) != 0;
 }
+
+/* Where a section begins; it goes on to the next that does. */
+static const char *const section_starts[VLM_N_OPTIONS] = {
+    [VLM_OPTION_IMAGE] = "Question",
+    [VLM_OPTION_TEMPERATURE] = "Sampling",
+    [VLM_OPTION_TIMINGS] = "Input and output",
+    [VLM_OPTION_TESTS] = "Measurements",
+    [VLM_OPTION_LISTEN] = "Service",
+    [VLM_OPTION_MAX_RUNNING] = "Limits of a server",
+    [VLM_OPTION_MOCK_TOKEN_MS] = "The model mock, for tests",
+    [VLM_OPTION_DTYPE] = "Weights, memory and threads",
+    [VLM_OPTION_MAX_IMAGE_BYTES] = "Limits of pictures",
+    [VLM_OPTION_LOG_FORMAT] = "Log",
+};
+
+const char *vlm_option_section(size_t row_idx)
+{
+    while (row_idx > 0 && section_starts[row_idx] == NULL) row_idx--;
+    return section_starts[row_idx];
+}
+
+vlm_status vlm_option_append_default(vlm_buf *text, const vlm_option_row *r, vlm_command command,
+                                     vlm_error *err)
+{
+    if (command < VLM_N_COMMANDS && (r->needed_by >> command & 1) != 0)
+        return vlm_buf_append_str(text, " (needed)", err);
+    if (r->default_text != NULL)
+        return vlm_buf_printf(text, err, " (default: %s)", r->default_text);
+    switch (r->kind) {
+    case U32:
+    case U64:
+    case SIZE:
+        return vlm_buf_printf(text, err, " (default: %llu)", (unsigned long long)r->int_default);
+    case REAL: return vlm_buf_printf(text, err, " (default: %g)", r->real_default);
+    case CHOICE:
+        return vlm_buf_printf(text, err, " (default: %s)", r->choices[r->int_default].text);
+    case FLAG:
+    case STRING:
+    case LIST: break;
+    }
+    return VLM_OK;
+}
+
+vlm_status vlm_option_append_choices(vlm_buf *text, const vlm_option_row *r, char separator,
+                                     vlm_error *err)
+{
+    size_t n_done = 0;
+    for (size_t i = 0; i < r->n_choices; i++) {
+        if (!r->choices[i].supported) continue;
+        if (n_done++ > 0) VLM_TRY(vlm_buf_append_char(text, separator, err));
+        VLM_TRY(vlm_buf_append_str(text, r->choices[i].text, err));
+    }
+    return VLM_OK;
+}

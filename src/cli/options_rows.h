@@ -41,4 +41,16 @@ extern const vlm_command_row vlm_command_rows[VLM_N_COMMANDS];
 
 bool vlm_option_takes(const vlm_option_row *r, vlm_command command);
 
+/* The heading under which help and manual show the row of this number. */
+const char *vlm_option_section(size_t row_idx);
+
+/* Append " (default: ...)", or " (needed)"; nothing for an option without either.  VLM_N_COMMANDS
+ * for command: as if no command needed it.  RESOURCE_EXHAUSTED. */
+VLM_MUST_USE vlm_status vlm_option_append_default(vlm_buf *text, const vlm_option_row *r,
+                                                  vlm_command command, vlm_error *err);
+
+/* Append the choices that are supported, with the separator between them.  RESOURCE_EXHAUSTED. */
+VLM_MUST_USE vlm_status vlm_option_append_choices(vlm_buf *text, const vlm_option_row *r,
+                                                  char separator, vlm_error *err);
+
 #endif

@@ -270,7 +270,7 @@ static void commands_by_name(void **state)
         assert_int_equal(command, i);
     }
     vlm_command command;
-    assert_false(vlm_command_parse("pull", &command));
+    assert_false(vlm_command_parse("push", &command));
     assert_false(vlm_command_parse("", &command));
     assert_false(vlm_command_parse("RUN", &command));
 }

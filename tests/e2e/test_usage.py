@@ -8,7 +8,7 @@ import pytest
 from conftest import clean_environment
 
 COMMANDS = ["run", "serve", "gateway", "worker", "trace", "tokenize", "template", "pull", "quantize", "inspect",
-            "bench", "doctor", "version",
+            "bench", "doctor", "completion", "version",
             "help"]
 
 
@@ -44,7 +44,7 @@ def test_help_shows_defaults(vlmd):
 
 @pytest.mark.parametrize("args, words", [
     ([], "no command"),
-    (["pull"], "pull needs ORG/NAME[@REV]"),
+    (["pull"], "pull needs ORG/NAME"),
     (["Run"], "unknown command 'Run'"),
     (["help", "me"], "unknown command 'me'"),
     (["run", "--nonsense"], "unknown option --nonsense"),
