@@ -15,6 +15,8 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/sysmem.h"
+#include "cli/doctor_devices.h"
+#include "cli/doctor_models.h"
 #include "cli/doctor_speed.h"
 #include "cli/doctor_system.h"
 #include "hub/cache.h"
@@ -231,49 +233,6 @@ static void check_packed(vlm_findings *out)
                      gigabytes(free_bytes));
 }
 
-enum { CONTEXT = 4096, PICTURE_TOKENS = 576 };
-
-typedef struct model_size {
-    const char *names[VLM_N_SPEED_DTYPES];
-    double n_weights, kv_per_token; /* keys and values in float32 */
-} model_size;
-
-/* LLaVA-1.5: 32 layers of 4096 and 40 of 5120. */
-static const model_size models[] = {
-    {{"llava 7B f16", "llava 7B q8", "llava 7B q4"}, 6.76e9, 1048576.0},
-    {{"llava 13B f16", "llava 13B q8", "llava 13B q4"}, 13.05e9, 1638400.0},
-};
-
-static double wanted_bytes(const model_size *m, vlm_speed_dtype dtype)
-{
-    const double room = 0.6e9; /* activations, pictures, the program */
-    return m->n_weights * vlm_speed_dtype_bits(dtype) / 8.0 + CONTEXT * m->kv_per_token + room;
-}
-
-/* What a model of known size needs, and what was measured allows. */
-static void check_model(const model_size *m, vlm_speed_dtype dtype, size_t available,
-                        const vlm_speed *speed, vlm_findings *out)
-{
-    char rates[160] = "";
-    const double prompt = vlm_speed_prompt(speed, dtype, m->n_weights);
-    const double answer = vlm_speed_answer(speed, dtype, m->n_weights);
-    if (prompt > 0.0 && answer > 0.0)
-        (void)snprintf(rates, sizeof rates,
-                       "; at most %.1f tokens of a prompt and %s%.1f of an answer a second, %.0f s "
-                       "for a picture",
-                       prompt, speed->is_disturbed ? "now " : "", answer, PICTURE_TOKENS / prompt);
-    vlm_findings_add(out, m->names[dtype],
-                     wanted_bytes(m, dtype) <= (double)available ? ""
-                     : dtype == VLM_SPEED_F16
-                         ? "not enough free memory: weights would be read from disk for every "
-                           "token; use --dtype q8 or q4, a smaller --ctx or --kv-dtype f16"
-                         : "not enough free memory: use a smaller model, a smaller --ctx or "
-                           "--kv-dtype f16",
-                     "weights %.1f GB, keys and values %.1f GB for %d tokens%s",
-                     gigabytes(m->n_weights * vlm_speed_dtype_bits(dtype) / 8.0),
-                     gigabytes(CONTEXT * m->kv_per_token), CONTEXT, rates);
-}
-
 static double address_space(void)
 {
     struct rlimit limit;
@@ -282,25 +241,23 @@ static double address_space(void)
     return (double)limit.rlim_cur;
 }
 
-void vlm_doctor_check(vlm_findings *out)
+void vlm_doctor_check(vlm_findings *out, size_t *available, vlm_speed *speed)
 {
     const vlm_doctor_place here = vlm_doctor_here();
     vlm_doctor_watch watch;
-    vlm_speed speed;
     out->n = 0;
     check_cpu(out);
+    vlm_doctor_caches(&here, out);
+    vlm_doctor_gpus(&here, out);
     vlm_doctor_cpus(&here, out);
-    const size_t available = check_memory(out);
-    vlm_doctor_memory(&here, wanted_bytes(&models[0], VLM_SPEED_F16), address_space(), out);
+    *available = check_memory(out);
+    vlm_doctor_memory(&here, vlm_doctor_wanted_7b(), address_space(), out);
     vlm_doctor_watch_start(&here, &watch);
-    vlm_speed_measure(available, &speed);
-    speed.is_disturbed = vlm_doctor_watch_stop(&here, &watch, out);
-    check_speed(&speed, out);
+    vlm_speed_measure(*available, speed);
+    speed->is_disturbed = vlm_doctor_watch_stop(&here, &watch, out);
+    check_speed(speed, out);
     check_files(out);
     check_locked_memory(out);
     check_cache(out);
     check_packed(out);
-    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
-        for (int dtype = 0; dtype < VLM_N_SPEED_DTYPES; dtype++)
-            check_model(&models[i], (vlm_speed_dtype)dtype, available, &speed, out);
 }

@@ -62,6 +62,56 @@ static double measure_reading(uint32_t n_threads, size_t bytes_max)
     return best;
 }
 
+double vlm_speed_read(uint32_t n_threads, size_t n_bytes, double seconds)
+{
+    const size_t n = n_bytes / sizeof(uint64_t);
+    uint64_t *data = n == 0 ? NULL : vlm_alloc_huge(n * sizeof *data);
+    reading *r = calloc(1, sizeof *r);
+    vlm_pool *pool = NULL;
+    vlm_error error;
+    double rate = 0.0;
+    if (data != NULL && r != NULL && vlm_pool_new(n_threads, &pool, &error) == VLM_OK) {
+        memset(data, 1, n * sizeof *data);
+        r->data = data;
+        size_t grain = n / n_threads / 8;
+        if (grain > READ_GRAIN) grain = READ_GRAIN;
+        if (grain == 0) grain = 1;
+        vlm_pool_run(pool, n, grain, read_range, r);
+        double n_read = 0.0;
+        const uint64_t start = vlm_clock_ns();
+        uint64_t now;
+        do {
+            vlm_pool_run(pool, n, grain, read_range, r);
+            n_read += (double)(n * sizeof *data);
+            now = vlm_clock_ns();
+        } while (vlm_clock_seconds(start, now) < seconds);
+        rate = n_read / vlm_clock_seconds(start, now);
+    }
+    vlm_pool_free(pool);
+    free(r);
+    free(data);
+    return rate;
+}
+
+static void do_nothing(void *ctx, size_t begin, size_t end, uint32_t thread_idx)
+{
+    (void)ctx, (void)begin, (void)end, (void)thread_idx;
+}
+
+double vlm_speed_handover(uint32_t n_threads)
+{
+    enum { ROUNDS = 2000 };
+    vlm_pool *pool;
+    vlm_error error;
+    if (vlm_pool_new(n_threads, &pool, &error) != VLM_OK) return 0.0;
+    vlm_pool_run(pool, n_threads, 1, do_nothing, NULL);
+    const uint64_t start = vlm_clock_ns();
+    for (int i = 0; i < ROUNDS; i++) vlm_pool_run(pool, n_threads, 1, do_nothing, NULL);
+    const double took = vlm_clock_seconds(start, vlm_clock_ns());
+    vlm_pool_free(pool);
+    return took / ROUNDS;
+}
+
 /* A product x W^T with LLaVA 7B's number of columns. */
 enum { COLS = 4096, OUTS = 512, PROMPT_ROWS = 192 };
 

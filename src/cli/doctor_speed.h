@@ -33,6 +33,12 @@ typedef struct vlm_speed {
 /* Takes an eighth of memory_max bytes at most. */
 void vlm_speed_measure(size_t memory_max, vlm_speed *out);
 
+/* Bytes a second that all threads together read from n_bytes again and again, which may lie in
+ * caches: the mean of seconds of reading, as an answer meets it.  0: could not be measured. */
+double vlm_speed_read(uint32_t n_threads, size_t n_bytes, double seconds);
+/* Seconds until all threads have begun and ended a piece of work that takes no time. */
+double vlm_speed_handover(uint32_t n_threads);
+
 /* Tokens a second of a model of n_weights; 0 when unknown.
  * prompt: rate / 2 / weights.  answer: the lesser of that with one row and bandwidth / bytes. */
 double vlm_speed_prompt(const vlm_speed *s, vlm_speed_dtype dtype, double n_weights);

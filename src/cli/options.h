@@ -31,7 +31,7 @@
     X(INSPECT, "inspect", "MODEL", 1, 1,                                                           \
       "architecture, tensors, parameters and memory of a model")                                   \
     X(BENCH, "bench", "[MODEL]", 0, 1, "measure the speed of a model here, or check its answers")  \
-    X(DOCTOR, "doctor", "", 0, 0, "what makes models slow on this machine, and what to do")        \
+    X(DOCTOR, "doctor", "[MODEL]", 0, 1, "what makes models slow on this machine, and what to do") \
     X(COMPLETION, "completion", "SHELL", 1, 1, "completion script for bash, zsh or fish")          \
     X(VERSION, "version", "", 0, 0, "print the version")                                           \
     X(HELP, "help", "[COMMAND]", 0, 1, "print what there is, or the options of one command")
@@ -65,7 +65,7 @@ enum {
     VLM_CMDS_ANSWER = VLM_CMDS_ASK | VLM_CMDS_MODEL, /* pictures and a forward pass */
     VLM_CMDS_COMPUTE = VLM_CMDS_ANSWER | VLM_CMDS_BENCH,
     /* Open a whole model. */
-    VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT | VLM_CMDS_QUANTIZE,
+    VLM_CMDS_LOAD = VLM_CMDS_COMPUTE | VLM_CMDS_INSPECT | VLM_CMDS_QUANTIZE | VLM_CMDS_DOCTOR,
     /* Share out memory. */
     VLM_CMDS_CACHES = VLM_CMDS_RUN | VLM_CMDS_MODEL | VLM_CMDS_BENCH | VLM_CMDS_INSPECT,
     VLM_CMDS_ALL = VLM_CMDS_LOAD | VLM_CMDS_GATEWAY | VLM_CMDS_TOKENIZE | VLM_CMDS_TEMPLATE |

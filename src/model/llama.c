@@ -123,6 +123,27 @@ vlm_status vlm_llama_bind(vlm_llama *m, const vlm_config *config, uint32_t n_pos
     return status;
 }
 
+static void add_weight(vlm_backend *b, const vlm_weight *w, double *n_weights, double *n_bytes)
+{
+    const double n = (double)w->n_rows * w->n_cols;
+    *n_weights += n;
+    *n_bytes += vlm_dtype_is_packed(w->dtype)
+                    ? (double)b->ops->packed_bytes(b, w->dtype, w->n_rows, w->n_cols)
+                    : n * (double)vlm_dtype_size(w->dtype);
+}
+
+void vlm_llama_token_weights(const vlm_llama *m, vlm_backend *b, double *n_weights, double *n_bytes)
+{
+    *n_weights = *n_bytes = 0.0;
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        const vlm_llama_layer *l = &m->layers[i];
+        const vlm_weight *const all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+            add_weight(b, all[k], n_weights, n_bytes);
+    }
+    add_weight(b, &m->head, n_weights, n_bytes);
+}
+
 void vlm_llama_fini(vlm_llama *m)
 {
     free(m->layers);

@@ -59,6 +59,10 @@ typedef struct vlm_llama_scratch {
 VLM_MUST_USE vlm_status vlm_llama_bind(vlm_llama *m, const vlm_config *config, uint32_t n_positions,
                                        vlm_weights *weights, vlm_error *err);
 void vlm_llama_fini(vlm_llama *m);
+/* Weights that every token is multiplied with, the head among them, and their bytes as b holds
+ * them. */
+void vlm_llama_token_weights(const vlm_llama *m, vlm_backend *b, double *n_weights,
+                             double *n_bytes);
 
 VLM_MUST_USE vlm_status vlm_llama_scratch_init(vlm_llama_scratch *s, const vlm_llama *m,
                                                uint32_t n_rows_max, vlm_backend *b, vlm_error *err);

@@ -217,6 +217,11 @@ size_t vlm_model_mapped_bytes(const vlm_model *m)
     return vlm_weights_mapped_bytes(m->weights);
 }
 
+void vlm_model_token_weights(const vlm_model *m, double *n_weights, double *n_bytes)
+{
+    vlm_llama_token_weights(&m->llama, m->backend, n_weights, n_bytes);
+}
+
 size_t vlm_model_working_bytes(const vlm_model *m)
 {
     const size_t n_rope = (size_t)m->llama.n_positions * m->llama.head_dim;

@@ -53,6 +53,8 @@ void vlm_model_hidden_shape(const vlm_model *m, uint32_t *n_tokens, uint32_t *wi
 size_t vlm_model_n_pixels(const vlm_model *m);
 size_t vlm_model_weight_bytes(const vlm_model *m);
 size_t vlm_model_mapped_bytes(const vlm_model *m); /* of them, read where they lie in the files */
+/* As vlm_llama_token_weights. */
+void vlm_model_token_weights(const vlm_model *m, double *n_weights, double *n_bytes);
 
 /* pixels [n_pixels] on the host.  Every status of vlm_preproc_run. */
 VLM_MUST_USE vlm_status vlm_model_preprocess(const vlm_model *m, const vlm_image *image,

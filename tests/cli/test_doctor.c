@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "cli/doctor_devices.h"
 #include "cli/doctor_speed.h"
 #include "cli/doctor_system.h"
 
@@ -138,6 +139,36 @@ static const machine machines[] = {
                {"/proc/self/cgroup", "0::/a\n"},
                {CGROUP "/a/memory.max", "max\n"}},
      .wants = {{.name = "memory limit"}}},
+    /* Caches of the first of our CPUs; those of instructions alone do not count. */
+    {.cpus = "3-4",
+     .files = {{CPU "cpu3/cache/index0/level", "1\n"},
+               {CPU "cpu3/cache/index0/type", "Data\n"},
+               {CPU "cpu3/cache/index0/size", "48K\n"},
+               {CPU "cpu3/cache/index1/level", "1\n"},
+               {CPU "cpu3/cache/index1/type", "Instruction\n"},
+               {CPU "cpu3/cache/index1/size", "32K\n"},
+               {CPU "cpu3/cache/index2/level", "3\n"},
+               {CPU "cpu3/cache/index2/type", "Unified\n"},
+               {CPU "cpu3/cache/index2/size", "32768K\n"}},
+     .wants = {{"caches", "L1 48 KiB, L3 32 MiB", NULL}, {"gpu", "none", NULL}}},
+    {.cpus = "0",
+     .files = {{CPU "cpu0/cache/index0/level", "1\n"}, {CPU "cpu0/cache/index0/type", "Data\n"}},
+     .wants = {{.name = "caches"}}},
+    /* Graphics processors; other devices, and screens of virtual machines, are none. */
+    {.cpus = "0",
+     .files = {{"/sys/bus/pci/devices/0000:01:00.0/class", "0x030200\n"},
+               {"/sys/bus/pci/devices/0000:01:00.0/vendor", "0x10de\n"},
+               {"/proc/driver/nvidia/gpus/0000:01:00.0/information",
+                "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ: 7\n"},
+               {"/sys/bus/pci/devices/0000:00:02.0/class", "0x030000\n"},
+               {"/sys/bus/pci/devices/0000:00:02.0/vendor", "0x1234\n"}},
+     .wants = {{"gpu", "NVIDIA H100 80GB HBM3: not used yet", NULL}}},
+    {.cpus = "0",
+     .files = {{"/sys/bus/pci/devices/0000:03:00.0/class", "0x030000\n"},
+               {"/sys/bus/pci/devices/0000:03:00.0/vendor", "0x1002\n"},
+               {"/sys/bus/pci/devices/0000:04:00.0/class", "0x020000\n"},
+               {"/sys/bus/pci/devices/0000:04:00.0/vendor", "0x10de\n"}},
+     .wants = {{"gpu", "AMD: not used yet", NULL}}},
 };
 
 static void write_file(const char *root, const char *name, const char *text)
@@ -188,6 +219,8 @@ static void machines_of_files(void **state)
         assert_true(vlm_systext_cpu_list(m->cpus, &place.cpus));
         for (size_t f = 0; f < FILES_MAX && m->files[f].path != NULL; f++)
             write_file(root, m->files[f].path, m->files[f].text);
+        vlm_doctor_caches(&place, &found);
+        vlm_doctor_gpus(&place, &found);
         vlm_doctor_cpus(&place, &found);
         vlm_doctor_memory(&place, 18e9, (double)INFINITY, &found);
         remove_tree(root);
@@ -244,6 +277,8 @@ static void bytes_of_any_kind(void **state)
         for (size_t k = 0; k < sizeof paths / sizeof paths[0]; k++)
             write_file(root, paths[k], texts[i]);
         vlm_doctor_watch_start(&place, &watch);
+        vlm_doctor_caches(&place, &found);
+        vlm_doctor_gpus(&place, &found);
         vlm_doctor_cpus(&place, &found);
         vlm_doctor_memory(&place, 18e9, (double)INFINITY, &found);
         (void)vlm_doctor_watch_stop(&place, &watch, &found);

@@ -7,10 +7,11 @@ import resource
 import pytest
 
 # In this order; those in OPTIONAL only where the system tells.
-NAMES = ["cpu", "affinity", "cpu quota", "cores", "numa", "frequency", "memory", "memory limit", "huge pages", "swap",
+NAMES = ["cpu", "caches", "gpu", "affinity", "cpu quota", "cores", "numa", "frequency", "memory", "memory limit", "huge pages", "swap",
          "other load", "steal", "bandwidth", "products", "open files", "locked memory", "model cache", "packed weights",
          *(f"llava {size} {dtype}" for size in ("7B", "13B") for dtype in ("f16", "q8", "q4"))]
-OPTIONAL = NAMES[1:6] + NAMES[7:12]
+OPTIONAL = ["caches", "affinity", "cpu quota", "cores", "numa", "frequency", "memory limit", "huge pages", "swap",
+            "other load", "steal"]
 
 
 def check_names(names):
@@ -33,6 +34,36 @@ def test_json(vlmd):
     assert re.match(r"f16 \d+, q8 \d+, q4 \d+ billion operations", text["products"]), text["products"]
     assert "packed" in text["packed weights"] and "GB in it" in text["packed weights"]
     assert "tokens of a prompt and" in text["llava 13B q4"]
+
+
+def test_models(vlmd):
+    """What models need and reach, as numbers."""
+    whole = json.loads(vlmd("doctor", "--json").out)
+    assert whole["cpu"]["threads"] == len(os.sched_getaffinity(0))
+    assert 1e7 < whole["memory"]["available_bytes"] <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert [(m["name"], m["dtype"]) for m in whole["models"]] == \
+        [(f"llava {s}", d) for s in ("7B", "13B") for d in ("f16", "q8", "q4")]
+    for m in whole["models"]:
+        assert m["memory_bytes"] > m["weight_bytes"] + m["kv_bytes"]
+        assert m["fits"] == (m["memory_bytes"] <= whole["memory"]["available_bytes"])
+        assert m["prompt_tok_s"] > m["answer_tok_s"] > 0
+
+
+def test_a_model(vlmd):
+    """The same for one that is there: what it needs is what inspect says."""
+    inspected = json.loads(vlmd("inspect", "demo", "--json").out)
+    for dtype in ("auto", "q8", "q4"):
+        m = json.loads(vlmd("doctor", "demo", "--dtype", dtype, "--json").out)["models"]
+        assert len(m) == 1 and (m[0]["name"], m[0]["dtype"], m[0]["context"]) == ("demo", dtype, 1024)
+        assert m[0]["answer_tok_s"] > 0 and m[0]["fits"]
+        if dtype == "auto":
+            assert 0 <= inspected["bytes"] - m[0]["weight_bytes"] < 1000  # what it binds of them
+            assert m[0]["kv_bytes"] == inspected["memory"]["kv_bytes"]
+        else:
+            assert m[0]["weight_bytes"] < inspected["bytes"]
+    text = vlmd("doctor", "demo").out.decode()
+    assert "this model" in text and "llava 7B" not in text
+    vlmd("doctor", "/no/such/model").failed_with("/no/such/model")
 
 
 def test_table(vlmd):
@@ -91,5 +122,5 @@ def test_cache_folder(vlmd, tmp_path, variable):
     assert "not there yet" in text and "models" in text
 
 
-def test_no_arguments(vlmd):
-    assert vlmd("doctor", "demo").code == 2
+def test_one_argument_at_most(vlmd):
+    assert vlmd("doctor", "demo", "mock").code == 2
