@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = os.environ.get("PYTHON", sys.executable)
-FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "20")
+FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "12")
 
 
 class Count:
@@ -105,7 +105,7 @@ def arm():
     return built if built.failed else ctest("build-arm")
 
 
-SERVERS = [f"tests/e2e/test_{name}.py" for name in ("worker", "api", "http", "faults", "urls")]
+SERVERS = [f"tests/e2e/test_{name}.py" for name in ("worker", "api", "http", "faults", "urls", "models", "pull")]
 
 STAGES = {
     "build": lambda: build("release"),

@@ -124,7 +124,7 @@ static void test_without_a_host(void **unused)
     vlm_models_set_gone(m, 0, false);
     assert_int_equal(found(m, "A"), 0);
     for (int i = 0; i < 2 * VLM_MODELS_MAX; i++) {
-        char name[8];
+        char name[16];
         (void)snprintf(name, sizeof name, "m%d", i);
         vlm_models_note(m, name);
     }
