@@ -111,7 +111,9 @@ static size_t on_header(char *line, size_t size, size_t n, void *user)
         const unsigned long s = strtoul(value, NULL, 10);
         a->retry_after_s = s > 3600 ? 3600 : (uint32_t)s;
     } else if (header_is(line, len, "content-range", value, sizeof value)) {
-        a->is_range = sscanf(value, "bytes %" SCNu64 "-", &a->range_from) == 1;
+        /* bytes 0-99/1000 */
+        a->is_range = strncmp(value, "bytes ", 6) == 0 && value[6] >= '0' && value[6] <= '9';
+        if (a->is_range) a->range_from = strtoull(value + 6, NULL, 10);
     }
     return len;
 }

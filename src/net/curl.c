@@ -13,12 +13,11 @@ static void open_library(void)
         const char *name;
         void *field;
     } functions[] = {
-        {"curl_global_init", &table.global_init},       {"curl_easy_init", &table.easy_init},
-        {"curl_easy_cleanup", &table.easy_cleanup},     {"curl_easy_reset", &table.easy_reset},
-        {"curl_easy_setopt", &table.easy_setopt},       {"curl_easy_perform", &table.easy_perform},
-        {"curl_easy_getinfo", &table.easy_getinfo},     {"curl_easy_strerror", &table.easy_strerror},
-        {"curl_slist_append", &table.slist_append},
-        {"curl_slist_free_all", &table.slist_free_all},
+        {"curl_global_init", &table.global_init},   {"curl_easy_init", &table.easy_init},
+        {"curl_easy_cleanup", &table.easy_cleanup}, {"curl_easy_reset", &table.easy_reset},
+        {"curl_easy_setopt", &table.easy_setopt},   {"curl_easy_perform", &table.easy_perform},
+        {"curl_easy_getinfo", &table.easy_getinfo}, {"curl_easy_strerror", &table.easy_strerror},
+        {"curl_slist_append", &table.slist_append}, {"curl_slist_free_all", &table.slist_free_all},
     };
     void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) return;

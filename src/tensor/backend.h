@@ -90,8 +90,8 @@ typedef struct vlm_backend_ops {
     /* Device memory, aligned to 64 bytes, not zeroed, lazily backed.  RESOURCE_EXHAUSTED. */
     VLM_MUST_USE vlm_status (*alloc)(vlm_backend *b, size_t n_bytes, void **out, vlm_error *err);
     void (*free)(vlm_backend *b, void *ptr); /* NULL is legal */
-    /* Back these bytes of alloc before they are used, keeping what they hold.  On any thread, beside
-     * all other operations. */
+    /* Back these bytes of alloc before they are used, keeping what they hold.  On any thread,
+     * beside all other operations. */
     void (*populate)(vlm_backend *b, void *ptr, size_t n_bytes);
     void (*upload)(vlm_backend *b, void *dst, const void *host_src, size_t n_bytes);
     void (*download)(vlm_backend *b, void *host_dst, const void *src, size_t n_bytes);
