@@ -42,27 +42,42 @@ static void format_time(double seconds, char out[32])
         (void)snprintf(out, 32, "%u:%02u:%02u", s / 3600, s / 60 % 60, s % 60);
 }
 
-void vlm_progress_line(const vlm_progress *p, uint64_t n_done, uint64_t n_total, double seconds,
-                       char *out, int columns)
+/* What stands behind the bar: "1.5 GiB of 4.9 GiB, 52.0 MiB/s, 1:07 left". */
+static void format_rest(const vlm_progress *p, uint64_t n_done, uint64_t n_total, double seconds,
+                        char *out, size_t len)
 {
-    if (n_done > n_total) n_done = n_total;
-    const double part = (double)n_done / (double)n_total;
-    char bar[BAR_WIDTH + 1], done[32], total[32], rate[32], left[32];
-    const size_t filled = (size_t)(part * BAR_WIDTH);
-    memset(bar, '-', BAR_WIDTH);
-    memset(bar, '#', filled);
-    bar[BAR_WIDTH] = '\0';
+    char done[32], total[32], rate[32], left[32];
     format_amount(p, (double)n_done, done);
     format_amount(p, (double)n_total, total);
     const uint64_t n_here = n_done > p->first_done ? n_done - p->first_done : 0;
     const char *item = p->unit == VLM_PROGRESS_ITEMS ? p->item : "";
-    int len = snprintf(out, (size_t)columns, "%s [%s] %s of %s%s%s", p->what, bar, done, total,
-                       item[0] != '\0' ? " " : "", item);
-    if (n_here == 0 || seconds <= 0.0 || len < 0 || len >= columns) return;
+    const int n = snprintf(out, len, "%s of %s%s%s", done, total, item[0] != '\0' ? " " : "", item);
+    if (n_here == 0 || seconds <= 0.0 || n < 0 || (size_t)n >= len) return;
     const double per_second = (double)n_here / seconds;
     format_amount(p, per_second, rate);
     format_time((double)(n_total - n_done) / per_second, left);
-    (void)snprintf(out + len, (size_t)(columns - len), ", %s/s, %s left", rate, left);
+    (void)snprintf(out + n, len - (size_t)n, ", %s/s, %s left", rate, left);
+}
+
+void vlm_progress_line(const vlm_progress *p, uint64_t n_done, uint64_t n_total, double seconds,
+                       char *out, int columns)
+{
+    enum { BAR_MIN = 6, FRAME = 5 }; /* " [", "] " and the NUL */
+    if (n_done > n_total) n_done = n_total;
+    char bar[BAR_WIDTH + 1], rest[160];
+    format_rest(p, n_done, n_total, seconds, rest, sizeof rest);
+    /* Where the line is too long the bar gives way. */
+    int width = columns - FRAME - (int)strlen(p->what) - (int)strlen(rest);
+    if (width > BAR_WIDTH) width = BAR_WIDTH;
+    if (width < BAR_MIN) {
+        (void)snprintf(out, (size_t)columns, "%s %s", p->what, rest);
+        return;
+    }
+    const size_t filled = (size_t)((double)n_done / (double)n_total * width);
+    memset(bar, '-', (size_t)width);
+    memset(bar, '#', filled);
+    bar[width] = '\0';
+    (void)snprintf(out, (size_t)columns, "%s [%s] %s", p->what, bar, rest);
 }
 
 int vlm_progress_columns(void)

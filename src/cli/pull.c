@@ -8,7 +8,7 @@
 #include "cli/progress.h"
 #include "hub/pull.h"
 
-enum { COLUMNS = 120, PAUSE_MS = 100, PLAIN_PAUSE_S = 10 };
+enum { COLUMNS = 120, NAME_COLUMNS = 26, PAUSE_MS = 100, PLAIN_PAUSE_S = 10 };
 
 typedef struct screen {
     const char *id;
@@ -21,7 +21,9 @@ typedef struct screen {
 /* Hubs count in powers of ten. */
 static void format_size(uint64_t n_bytes, char out[32])
 {
-    if (n_bytes < 1000000)
+    if (n_bytes < 1000)
+        (void)snprintf(out, 32, "%u B", (unsigned)n_bytes);
+    else if (n_bytes < 1000000)
         (void)snprintf(out, 32, "%.1f kB", (double)n_bytes * 1e-3);
     else if (n_bytes < 1000000000)
         (void)snprintf(out, 32, "%.1f MB", (double)n_bytes * 1e-6);
@@ -62,14 +64,25 @@ static void end_file(screen *s, const vlm_hub_progress *p)
     s->file = NULL;
 }
 
+/* A name that is too long, without its middle: "model-00001-..safetensors". */
+static void shorten(const char *name, char out[NAME_COLUMNS + 1])
+{
+    enum { HEAD = 12, TAIL = NAME_COLUMNS - HEAD - 2 };
+    const size_t len = strlen(name);
+    if (len <= NAME_COLUMNS)
+        memcpy(out, name, len + 1);
+    else
+        (void)snprintf(out, NAME_COLUMNS + 1, "%.*s..%s", HEAD, name, name + len - TAIL);
+}
+
 /* The bars of the file and of all. */
 static void paint(screen *s, const vlm_hub_progress *p, uint64_t now)
 {
     vlm_progress file, all;
-    char name[40], line[COLUMNS];
+    char name[NAME_COLUMNS + 1], line[COLUMNS];
     const double file_s = vlm_clock_seconds(s->file_start_ns, now);
     const double all_s = vlm_clock_seconds(s->start_ns, now);
-    (void)snprintf(name, sizeof name, "%.38s", p->file);
+    shorten(p->file, name);
     vlm_progress_start(&file, name, VLM_PROGRESS_BYTES, "");
     vlm_progress_start(&all, "all files", VLM_PROGRESS_BYTES, "");
     file.first_done = s->file_begin;

@@ -2,7 +2,9 @@
 import fcntl
 import hashlib
 import os
+import pty
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -11,10 +13,11 @@ import time
 
 import pytest
 
+from api import Api
 from conftest import PROGRAM, clean_environment
 from helpers import DEMO
 from hub_standin import Hub, Repo
-from servers import needs_localhost
+from servers import Server, needs_localhost
 
 TOKEN = "hf_canary_81f2"
 
@@ -124,6 +127,19 @@ def test_run_and_serve_bring_what_is_absent(vlmd, tmp_path):
         assert whole.out == r.out, "what is not complete is made so"
     gone = vlmd("run", "org/other", "-p", "x", HF_HUB_CACHE=str(tmp_path))
     gone.failed_with("org/other", "HF_HUB_OFFLINE")
+
+
+def test_serve_brings_one_or_several(tmp_path):
+    repo = Repo(demo_files())
+    with Hub({"org/demo": repo, "org/other": Repo(demo_files())}) as hub:
+        hub.pause_s = 0.001
+        environment = hub.environment(tmp_path / "one")
+        with Server("serve", "org/demo", "--listen", "127.0.0.1:0", **environment) as server:
+            assert Api(server).ask("hello", model="org/demo", max_tokens=3)["model"] == "org/demo"
+        environment = hub.environment(tmp_path / "two")
+        with Server("serve", "org/demo", "org/other", "--listen", "127.0.0.1:0", **environment) as server:
+            for model in ("org/demo", "org/other"):
+                assert Api(server).ask("hello", model=model, max_tokens=3)["model"] == model
 
 
 def test_offline_pull(vlmd, tmp_path):
@@ -365,6 +381,29 @@ def test_huggingface_hub_and_vlmd_share_a_cache(vlmd, tmp_path):
         n = len(hub.asked("back"))
         assert pulled(vlmd, hub, theirs) == their_path
         assert len(hub.asked("back")) == n, "nothing is fetched twice"
+
+
+def test_bars_on_a_terminal(tmp_path):
+    repo = Repo(small_model(noise(12_000_000)))
+    with Hub({"org/name": repo}) as hub:
+        hub.pause_s = 0.01
+        master, slave = pty.openpty()
+        p = subprocess.Popen([PROGRAM, "pull", "org/name"], stdout=subprocess.PIPE, stderr=slave,
+                             env=clean_environment(**hub.environment(tmp_path)))
+        os.close(slave)
+        said = b""
+        try:
+            while piece := os.read(master, 4096):
+                said += piece
+        except OSError:
+            pass  # how Linux says that the other side is closed
+        os.close(master)
+        assert p.wait() == 0
+        p.stdout.close()
+    text = said.decode()
+    assert re.search(r"model\.safetensors \[#*-*\] [\d.]+ MiB of 11\.4 MiB, [\d.]+ MiB/s, \d+ s left", text), text
+    assert re.search(r"all files \[#*-*\] [\d.]+ MiB of 11\.4 MiB, [\d.]+ MiB/s, \d+ s left", text), text
+    assert text.rstrip().endswith("3 of 3  model.safetensors  12.0 MB")
 
 
 def test_what_is_said(vlmd, tmp_path):
