@@ -112,7 +112,6 @@ THREADED_SERVERS = [path for path in SERVERS if path != "tests/e2e/test_http.py"
 
 STAGES = {
     "build": lambda: build("release"),
-    "lint": lambda: run_counted("tools/lint.sh"),
     "unit tests": lambda: ctest("build"),
     "end-to-end tests": lambda: pytest("build", "tests/e2e"),
     "build with sanitizers": lambda: build("asan"),
@@ -124,12 +123,13 @@ STAGES = {
     "answers with thread sanitizer": lambda: pytest("build-tsan", "tests/e2e/test_run.py", "-k", "threads or timings"),
     "servers with thread sanitizer": lambda: pytest("build-tsan", *THREADED_SERVERS),
     "arm": arm,
+    "lint": lambda: run_counted("tools/lint.sh"),
     "fuzz targets": lambda: run_counted(PYTHON, "tools/fuzz.py", FUZZ_SECONDS),
 }
 
 
 # Stages that compute all the time, begun beside one that mostly waits.
-BESIDE = {"arm": "servers with sanitizers"}
+BESIDE = {"arm": "servers with sanitizers", "lint": "servers with thread sanitizer"}
 
 
 class Early:
