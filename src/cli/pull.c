@@ -12,7 +12,7 @@ enum { COLUMNS = 120, NAME_COLUMNS = 26, PAUSE_MS = 100, PLAIN_PAUSE_S = 10 };
 
 typedef struct screen {
     const char *id;
-    bool on_terminal, has_begun, is_shown;
+    bool on_terminal, has_begun, is_shown, is_waiting;
     const char *file; /* the last one that was told of */
     uint64_t file_begin, file_start_ns;
     uint64_t start_ns, last_ns;
@@ -108,6 +108,13 @@ static void on_progress(void *user, const vlm_hub_progress *p)
         begin_file(s, p);
         return;
     }
+    if (p->is_waiting && !s->is_waiting) {
+        clear(s);
+        (void)fprintf(stderr, "  another program is downloading %s: waiting for it\n", p->file);
+        s->is_waiting = true;
+        return;
+    }
+    s->is_waiting = p->is_waiting;
     if (s->file_begin == UINT64_MAX) s->file_begin = p->file_done;
     if (p->file_done == p->file_size) {
         end_file(s, p);

@@ -384,6 +384,25 @@ static vlm_status get_locked(const vlm_hub_blob *b, vlm_error *err)
     return get_once(b, &was_resumed, err);
 }
 
+/* Until the file is ours; meanwhile how far the program is that has it.  A file system without
+ * locks has none to wait for. */
+static void wait_for_lock(const vlm_hub_blob *b, int lock)
+{
+    enum { LOOK_NS = 200 * 1000 * 1000 };
+    char part[PATH_LEN_MAX];
+    struct stat st;
+    (void)snprintf(part, sizeof part, "%s.incomplete", b->path);
+    for (bool is_told = false; flock(lock, LOCK_EX | LOCK_NB) != 0;) {
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK) return;
+        if (!is_told) b->waits(b->user);
+        is_told = true;
+        if (stat(part, &st) == 0 && (uint64_t)st.st_size < b->file->size)
+            b->progress(b->user, (uint64_t)st.st_size);
+        (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
+}
+
 vlm_status vlm_hub_blob_get(const vlm_hub_blob *b, vlm_error *err)
 {
     if (is_there(b)) return VLM_OK;
@@ -393,8 +412,7 @@ vlm_status vlm_hub_blob_get(const vlm_hub_blob *b, vlm_error *err)
     if (lock < 0)
         return vlm_fail(err, VLM_PERMISSION_DENIED, "a lock in the cache cannot be made: %s",
                         strerror(errno));
-    while (flock(lock, LOCK_EX) != 0)
-        if (errno != EINTR) break;
+    wait_for_lock(b, lock);
     const vlm_status status = get_locked(b, err);
     (void)close(lock);
     return status;

@@ -21,6 +21,8 @@ typedef struct vlm_hub_blob {
     const char *id; /* ORG/NAME, for messages */
     /* n_done bytes of the file are there; called by the caller's thread alone. */
     void (*progress)(void *user, uint64_t n_done);
+    /* Another program brings the file: called once, then progress tells how far that one is. */
+    void (*waits)(void *user);
     void *user;
     uint64_t pause_ns; /* before a second try, doubled for each further one; 0: half a second */
 } vlm_hub_blob;

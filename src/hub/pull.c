@@ -181,6 +181,13 @@ static void on_progress(void *user, uint64_t n_done)
     tell(p);
 }
 
+static void on_wait(void *user)
+{
+    pull *p = user;
+    p->progress.is_waiting = true;
+    tell(p);
+}
+
 static vlm_status get_file(pull *p, const vlm_hub_file *f, vlm_error *err)
 {
     char path[PATH_LEN_MAX], lock[PATH_LEN_MAX];
@@ -203,6 +210,7 @@ static vlm_status get_file(pull *p, const vlm_hub_file *f, vlm_error *err)
                                .file = f,
                                .id = p->id,
                                .progress = on_progress,
+                               .waits = on_wait,
                                .user = p};
     if (status == VLM_OK) status = vlm_hub_blob_get(&blob, err);
     vlm_buf_fini(&url);
@@ -220,6 +228,7 @@ static vlm_status get_files(pull *p, vlm_error *err)
         p->progress.file_idx = (uint32_t)i;
         p->progress.file_done = 0;
         p->progress.file_size = f->size;
+        p->progress.is_waiting = false;
         tell(p);
         VLM_TRY(get_file(p, f, err));
         on_progress(p, f->size);

@@ -6,6 +6,7 @@
 #ifndef VLM_HUB_PULL_H
 #define VLM_HUB_PULL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -18,6 +19,7 @@ typedef struct vlm_hub_progress {
     uint64_t done, size; /* bytes of all files; done has what was there already */
     uint64_t here;       /* of done: what was there before */
     uint32_t file_idx, n_files;
+    bool is_waiting; /* another program brings the file */
 } vlm_hub_progress;
 
 typedef struct vlm_hub_pull_options {

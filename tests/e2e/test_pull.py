@@ -355,14 +355,15 @@ def test_a_lock_of_huggingface_hub_is_kept(vlmd, tmp_path):
     os.makedirs(os.path.dirname(lock))
     with Hub({"org/name": repo}) as hub, open(lock, "w", encoding="ascii") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
-        p = subprocess.Popen([PROGRAM, "pull", "org/name"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        p = subprocess.Popen([PROGRAM, "pull", "org/name"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              env=clean_environment(**hub.environment(tmp_path)))
         with pytest.raises(subprocess.TimeoutExpired):
             p.wait(0.7)
         assert repo.digest("model.safetensors") not in blobs(tmp_path)
         fcntl.flock(f, fcntl.LOCK_UN)
-        assert p.wait(20) == 0
-        p.stdout.close()
+        said = p.communicate(timeout=20)[1].decode()
+        assert p.returncode == 0
+        assert said.count("another program is downloading model.safetensors: waiting for it") == 1, said
 
 
 def test_huggingface_hub_and_vlmd_share_a_cache(vlmd, tmp_path):
